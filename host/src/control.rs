@@ -33,6 +33,7 @@ use crate::labels::Labels;
 use crate::links::LinkTable;
 use crate::providers::Providers;
 use crate::registries::Registries;
+use crate::sync::Unwritten;
 
 /// Answers control requests with the help of the owners of the host's parts.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub(crate) struct HostApi {
     pub(crate) providers: Arc<Providers>,
     pub(crate) links: Arc<LinkTable>,
     pub(crate) claims: Arc<ClaimsTable>,
+    /// What of a lost store is still to be written back.
+    pub(crate) unwritten: Unwritten,
     pub(crate) registries: Registries,
     pub(crate) store: LatticeStore,
     pub(crate) events: Arc<Events>,

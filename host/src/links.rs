@@ -110,7 +110,8 @@ impl Route {
     }
 }
 
-/// Owns the host's copy of all specs. It follows the store and is never written otherwise.
+/// Owns the host's copy of all specs. It follows the store and is never written otherwise, but for links that
+/// were deleted before they came back to a store that was lost.
 #[derive(Debug)]
 pub(crate) struct LinkTable {
     lattice: LatticeName,
@@ -150,6 +151,19 @@ impl LinkTable {
     pub(crate) fn remove(&self, id: &ComponentId) -> LinkDiff {
         let changing = self.changing.lock();
         let diff = self.take(id);
+        drop(changing);
+        self.changed();
+        diff
+    }
+
+    /// Takes links of a source away that the store does not have.
+    pub(crate) fn take_away(&self, id: &ComponentId, is_meant: impl Fn(&Link) -> bool) -> LinkDiff {
+        let changing = self.changing.lock();
+        let mut diff = LinkDiff::default();
+        if let Some(mut spec) = self.spec(id) {
+            spec.links.retain(|link| !is_meant(link));
+            diff = self.replace(id, spec);
+        }
         drop(changing);
         self.changed();
         diff

@@ -5,7 +5,11 @@ mod restore;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_store::{LatticeChange, LatticeSnapshot, LatticeStore, LatticeWatch};
+use lattice_core::ComponentId;
+use lattice_core::record::ComponentSpec;
+use lattice_store::{
+    LatticeChange, LatticeSnapshot, LatticeStore, LatticeWatch, add_missing_links, is_missing,
+};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
@@ -14,6 +18,7 @@ use crate::claims::ClaimsTable;
 use crate::host::StartHostError;
 use crate::links::LinkTable;
 use restore::Restorer;
+pub(crate) use restore::Unwritten;
 
 /// How long nothing may come of the first state. The whole of it takes as long as it takes: a large
 /// one over a slow line would never be complete if each attempt began anew.
@@ -23,12 +28,12 @@ const FIRST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// Loads the state of the lattice, for as long as some of it comes, and follows it until the handle is
-/// dropped. Outages of NATS do not end it.
+/// dropped. Outages of NATS do not end it. Gives what is to be written back besides.
 pub(crate) async fn follow(
     store: LatticeStore,
     links: Arc<LinkTable>,
     claims: Arc<ClaimsTable>,
-) -> Result<AbortOnDropHandle<()>, StartHostError> {
+) -> Result<(AbortOnDropHandle<()>, Unwritten), StartHostError> {
     let (loaded, mut first) = oneshot::channel();
     let watch = store.watch();
     let reading = store.clone();
@@ -37,12 +42,13 @@ pub(crate) async fn follow(
         links,
         claims,
     };
+    let unwritten = follower.restorer.unwritten();
     let task = AbortOnDropHandle::new(tokio::spawn(follower.run(watch, loaded)));
     let mut before = 0;
     let end = Instant::now() + LONGEST;
     loop {
         match timeout(FIRST, &mut first).await {
-            Ok(Ok(())) => return Ok(task),
+            Ok(Ok(())) => return Ok((task, unwritten)),
             Err(_) if reading.records_read() > before && Instant::now() < end => {
                 before = reading.records_read();
                 tracing::info!(records = before, "still reading the state of the lattice");
@@ -101,28 +107,53 @@ impl Follower {
     }
 
     fn resync(&self, mut snapshot: LatticeSnapshot) {
-        if snapshot.fresh {
-            self.restore(&snapshot);
-        }
+        let lost = self.lost(&snapshot);
         self.restorer.complete_all(&mut snapshot);
+        self.restore(lost, &mut snapshot);
+        if snapshot.fresh {
+            self.restore_claims(&snapshot);
+        }
         self.claims.resync(&mut snapshot);
         let diff = self.links.resync(&mut snapshot);
         let (added, removed) = (diff.added.len(), diff.removed.len());
         tracing::info!(added, removed, "loaded the links of the lattice");
     }
 
-    /// The bucket was lost while the lattice runs on: what this host still knows is written back.
-    fn restore(&self, snapshot: &LatticeSnapshot) {
-        let known = self.links.sources().into_iter();
-        let lost: Vec<_> = known
-            .filter(|id| !snapshot.specs.contains_key(id))
-            .filter_map(|id| self.links.spec(&id).map(|spec| (id, spec)))
-            .collect();
-        if !lost.is_empty() {
-            let specs = lost.len();
-            tracing::warn!(specs, "the store was lost, writing known links back");
-            self.restorer.add(lost);
+    /// What this host knows of a store that was lost while the lattice runs on. That goes for single links
+    /// only when it was lost a moment ago, where somebody has put one before this host has looked: later, a
+    /// link that is not there may as well have been deleted.
+    fn lost(&self, snapshot: &LatticeSnapshot) -> Vec<(ComponentId, ComponentSpec)> {
+        if !snapshot.fresh {
+            return Vec::new();
         }
+        let known = self.links.sources().into_iter();
+        known
+            // What cannot be read cannot be added to either.
+            .filter(|id| !snapshot.unreadable.contains(id))
+            .filter_map(|id| self.links.spec(&id).map(|spec| (id, spec)))
+            .filter(|(id, known)| match snapshot.specs.get(id) {
+                None => true,
+                Some(stored) => snapshot.lost_lately && lacks(stored, known),
+            })
+            .collect()
+    }
+
+    /// Has specs written back, which count until they are.
+    fn restore(&self, lost: Vec<(ComponentId, ComponentSpec)>, snapshot: &mut LatticeSnapshot) {
+        if lost.is_empty() {
+            return;
+        }
+        let specs = lost.len();
+        tracing::warn!(specs, "the store was lost, writing known links back");
+        for (id, known) in &lost {
+            let stored = snapshot.specs.entry(id.clone());
+            let stored = stored.or_insert_with(|| known.clone());
+            add_missing_links(stored, &known.links);
+        }
+        self.restorer.add(lost);
+    }
+
+    fn restore_claims(&self, snapshot: &LatticeSnapshot) {
         let lost = self.claims.lost(snapshot);
         if !lost.is_empty() {
             let claims = lost.len();
@@ -131,3 +162,12 @@ impl Follower {
         }
     }
 }
+
+/// Whether a link that is known is missing in the store.
+fn lacks(stored: &ComponentSpec, known: &ComponentSpec) -> bool {
+    let mut known = known.links.iter();
+    known.any(|link| is_missing(link, &stored.links))
+}
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::backoff::Backoff;
 use crate::error::{BoxError, StoreError};
+use crate::leader::Present;
 
 /// How many writers of one process may be at work on different records of a bucket.
 const LANES: usize = 16;
@@ -175,7 +176,7 @@ impl Bucket {
         }
     }
 
-    /// Reads the last entry of a key, a deletion marker included.
+    /// Reads the last entry of a key, a deletion marker included, from any server: it may be behind.
     pub(crate) async fn entry(&self, key: &str) -> Result<Option<kv::Entry>, StoreError> {
         let store = self.handle().await?;
         match timeout(self.limits.request, store.entry(key)).await {
@@ -189,16 +190,18 @@ impl Bucket {
         }
     }
 
-    /// Reads a record.
+    /// Reads a record. That there is none, the leader has to say.
     pub(crate) async fn get(&self, key: &str) -> Result<Option<Record>, StoreError> {
-        let entry = self.entry(key).await?;
-        Ok(entry
-            .filter(|entry| entry.operation == kv::Operation::Put)
-            .map(|entry| Record {
-                key: entry.key,
-                value: entry.value,
-                revision: entry.revision,
-            }))
+        let mut present = Present::from(self.entry(key).await?);
+        if present.value.is_none() && self.has_copies().await? {
+            present = self.leading(key).await?;
+        }
+        let revision = present.revision;
+        Ok(present.value.map(|value| Record {
+            key: key.to_owned(),
+            value,
+            revision,
+        }))
     }
 
     /// Writes a record whatever stood there before.

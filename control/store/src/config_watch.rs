@@ -14,8 +14,8 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::backoff::Backoff;
 use crate::bucket::{Bucket, Record};
 use crate::configs::{encode, parse};
-use crate::edit::Present;
 use crate::error::StoreError;
+use crate::leader::Present;
 use crate::raw_watch::{RawChange, RawWatch, Snapshot};
 
 /// Pauses after a config could not be written back.

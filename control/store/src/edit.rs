@@ -1,11 +1,12 @@
 //! Changing a record on the condition that nobody else did meanwhile.
 
-use async_nats::jetstream::kv::{Entry, Operation, UpdateErrorKind};
+use async_nats::jetstream::kv::UpdateErrorKind;
 use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
 use crate::bucket::{Bucket, write_backoff};
 use crate::error::StoreError;
+use crate::leader::Present;
 
 /// What an editor wants to happen to a record, and what to return then.
 pub(crate) enum Edit<T> {
@@ -13,14 +14,8 @@ pub(crate) enum Edit<T> {
     Write(Bytes, T),
     /// Leave it.
     Keep(T),
-}
-
-/// What a key has after it was to be written back.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Present {
-    pub(crate) revision: u64,
-    /// `None` when it was deleted.
-    pub(crate) value: Option<Bytes>,
+    /// Leave it as well, and do not ask the leader: what a server says that may be behind will do.
+    KeepAsSaid(T),
 }
 
 /// How one attempt ended.
@@ -28,7 +23,8 @@ enum Attempt<T> {
     Done(T),
     /// Somebody else wrote first.
     Overtaken,
-    Failed(StoreError),
+    /// With the result of a write that may have been carried out all the same.
+    Failed(StoreError, Option<T>),
 }
 
 impl Bucket {
@@ -41,8 +37,19 @@ impl Bucket {
     pub(crate) async fn edit<T, E: From<StoreError>>(
         &self,
         key: &str,
-        mut editor: impl FnMut(Option<&[u8]>) -> Result<Edit<T>, E>,
+        editor: impl FnMut(Option<&[u8]>) -> Result<Edit<T>, E>,
     ) -> Result<T, E> {
+        let (result, _before) = self.edit_again(key, editor).await?;
+        Ok(result)
+    }
+
+    /// The same, which also gives the result of the last attempt that failed and may have been carried
+    /// out.
+    pub(crate) async fn edit_again<T, E: From<StoreError>>(
+        &self,
+        key: &str,
+        mut editor: impl FnMut(Option<&[u8]>) -> Result<Edit<T>, E>,
+    ) -> Result<(T, Option<T>), E> {
         let deadline = Instant::now() + self.limits().write;
         let turn = timeout(self.limits().write, self.lane(key).acquire()).await;
         // The semaphores are never closed, so an error is a timeout.
@@ -50,14 +57,18 @@ impl Bucket {
             return Err(self.timed_out().into());
         };
         let mut backoff = write_backoff();
-        let mut attempts = 0;
+        let (mut attempts, mut overtaken, mut before) = (0, false, None);
         loop {
             attempts += 1;
-            let error = match self.try_edit(key, &mut editor).await? {
-                Attempt::Done(value) => return Ok(value),
+            let error = match self.try_edit(key, overtaken, &mut editor).await? {
+                Attempt::Done(value) => return Ok((value, before)),
                 Attempt::Overtaken => None,
-                Attempt::Failed(error) => Some(error),
+                Attempt::Failed(error, result) => {
+                    before = result.or(before);
+                    Some(error)
+                }
             };
+            overtaken = error.is_none();
             let pause = backoff.pause();
             let hopeless = error.as_ref().is_some_and(|error| !self.may_pass(error));
             if hopeless || Instant::now() + pause >= deadline {
@@ -76,25 +87,58 @@ impl Bucket {
     async fn try_edit<T, E: From<StoreError>>(
         &self,
         key: &str,
+        overtaken: bool,
         editor: &mut impl FnMut(Option<&[u8]>) -> Result<Edit<T>, E>,
     ) -> Result<Attempt<T>, E> {
-        let entry = match self.entry(key).await {
-            Ok(entry) => entry,
-            Err(error) => return Ok(Attempt::Failed(error)),
+        let said = async {
+            let has_copies = self.has_copies().await?;
+            self.said(key, has_copies, overtaken).await
         };
-        // A deletion marker has a revision too; 0 means that the key was never there.
-        let revision = entry.as_ref().map_or(0, |entry| entry.revision);
-        let present = entry
-            .as_ref()
-            .filter(|entry| entry.operation == Operation::Put);
-        let (value, result) = match editor(present.map(|entry: &Entry| entry.value.as_ref()))? {
-            Edit::Keep(result) => return Ok(Attempt::Done(result)),
+        match said.await {
+            Ok((said, may_be_behind)) => self.edit_as_said(key, said, may_be_behind, editor).await,
+            Err(error) => Ok(Attempt::Failed(error, None)),
+        }
+    }
+
+    /// What is said of a key, and whether who says it may be behind. Whoever was overtaken may have asked
+    /// one that is, and would be told the same again.
+    async fn said(
+        &self,
+        key: &str,
+        has_copies: bool,
+        overtaken: bool,
+    ) -> Result<(Present, bool), StoreError> {
+        if has_copies && overtaken {
+            return Ok((self.leading(key).await?, false));
+        }
+        Ok((self.entry(key).await?.into(), has_copies))
+    }
+
+    /// Edits what any server has said. One that `may_be_behind` is found out by a write; that nothing is to
+    /// be written, or cannot be, has to be so for the leader as well.
+    async fn edit_as_said<T, E: From<StoreError>>(
+        &self,
+        key: &str,
+        said: Present,
+        may_be_behind: bool,
+        editor: &mut impl FnMut(Option<&[u8]>) -> Result<Edit<T>, E>,
+    ) -> Result<Attempt<T>, E> {
+        let (revision, edit) = match editor(said.value.as_deref()) {
+            Ok(edit @ (Edit::Write(..) | Edit::KeepAsSaid(_))) => (said.revision, edit),
+            as_said if !may_be_behind => (said.revision, as_said?),
+            _ => match self.leading(key).await {
+                Ok(sure) => (sure.revision, editor(sure.value.as_deref())?),
+                Err(error) => return Ok(Attempt::Failed(error, None)),
+            },
+        };
+        let (value, result) = match edit {
+            Edit::Keep(result) | Edit::KeepAsSaid(result) => return Ok(Attempt::Done(result)),
             Edit::Write(value, result) => (value, result),
         };
         Ok(match self.write_at(key, value, revision).await {
             Ok(Some(_)) => Attempt::Done(result),
             Ok(None) => Attempt::Overtaken,
-            Err(error) => Attempt::Failed(error),
+            Err(error) => Attempt::Failed(error, Some(result)),
         })
     }
 
@@ -115,13 +159,11 @@ impl Bucket {
             let value = Some(value);
             return Ok(Present { revision, value });
         }
-        let entry = self.entry(key).await?;
-        let entry = entry.ok_or_else(|| self.contended(key, 1))?;
-        let is_put = entry.operation == Operation::Put;
-        Ok(Present {
-            revision: entry.revision,
-            value: is_put.then_some(entry.value),
-        })
+        match self.sure(key).await? {
+            // It was purged again.
+            Present { revision: 0, .. } => Err(self.contended(key, 1)),
+            present => Ok(present),
+        }
     }
 
     /// Writes when `revision` is still the last one, and tells the new one.
@@ -156,13 +198,35 @@ mod tests {
     use std::time::Duration;
 
     use lattice_nats::NewBucket;
-    use lattice_nats_box::NatsBox;
+    use lattice_nats_box::{NatsBox, NatsBoxOptions};
+    use tokio::runtime::Handle;
+    use tokio::task::block_in_place;
 
     use crate::bucket::Limits;
 
-    #[tokio::test]
-    async fn what_was_written_or_deleted_since_is_not_written_back() {
-        let nats = NatsBox::start().await.unwrap();
+    /// A server whose only user may not publish to this subject.
+    async fn nats_without(subject: &str) -> NatsBox {
+        let extra_config = format!(
+            r#"
+            authorization {{
+                default_permissions: {{ publish: {{ deny: ["{subject}"] }} }}
+                users: [{{ user: a, password: a }}]
+            }}
+            no_auth_user: a"#
+        );
+        NatsBox::start_with(NatsBoxOptions {
+            extra_config,
+            ..NatsBoxOptions::default()
+        })
+        .await
+        .unwrap()
+    }
+
+    async fn bucket(nats: &NatsBox) -> Bucket {
+        bucket_within(nats, Duration::from_secs(5)).await
+    }
+
+    async fn bucket_within(nats: &NatsBox, request: Duration) -> Bucket {
         let client = nats.client().await.unwrap();
         let js = async_nats::jetstream::new(client.clone());
         let new = NewBucket {
@@ -170,10 +234,96 @@ mod tests {
             ..NewBucket::default()
         };
         let limits = Limits {
-            request: Duration::from_secs(5),
+            request,
             write: Duration::from_secs(20),
         };
-        let bucket = Bucket::new(client, js, new, limits);
+        Bucket::new(client, js, new, limits)
+    }
+
+    #[tokio::test]
+    async fn what_a_server_that_is_behind_has_not_yet_is_asked_of_the_leader() {
+        let nats = NatsBox::start().await.unwrap();
+        let bucket = bucket(&nats).await;
+        bucket.put("a", Bytes::from_static(b"x")).await.unwrap();
+        let mut is_there =
+            |present: Option<&[u8]>| Ok::<_, StoreError>(Edit::Keep(present.is_some()));
+        let kept = bucket.edit_as_said("a", Present::default(), true, &mut is_there);
+        assert!(matches!(kept.await.unwrap(), Attempt::Done(true)));
+        let mut refused = |present: Option<&[u8]>| match present {
+            Some(_) => Ok(Edit::Write(Bytes::from_static(b"y"), ())),
+            None => Err(bucket.timed_out()),
+        };
+        let written = bucket.edit_as_said("a", Present::default(), true, &mut refused);
+        assert!(matches!(written.await.unwrap(), Attempt::Done(())));
+        assert_eq!(bucket.leading("a").await.unwrap().value.unwrap(), "y");
+        bucket.purge("a").await.unwrap();
+        let gone = bucket.leading("a").await.unwrap();
+        assert!(gone.revision > 0 && gone.value.is_none());
+        let never = bucket.leading("b").await.unwrap();
+        assert_eq!(never, Present::default());
+        for may_be_behind in [true, false] {
+            let said = Present::default();
+            let kept = bucket.edit_as_said("b", said, may_be_behind, &mut is_there);
+            assert!(matches!(kept.await.unwrap(), Attempt::Done(false)));
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_was_overtaken_asks_the_leader() {
+        let nats = nats_without("$JS.API.DIRECT.GET.KV_records.>").await;
+        let bucket = bucket(&nats).await;
+        bucket.put("a", Bytes::from_static(b"x")).await.unwrap();
+        let (said, may_be_behind) = bucket.said("a", true, true).await.unwrap();
+        assert_eq!(said.value.unwrap(), "x");
+        assert!(!may_be_behind);
+    }
+
+    #[tokio::test]
+    async fn what_may_be_kept_as_any_server_says_needs_no_leave_to_ask_the_leader() {
+        let nats = nats_without("$JS.API.STREAM.MSG.GET.KV_records").await;
+        let bucket = bucket(&nats).await;
+        bucket.put("a", Bytes::from_static(b"x")).await.unwrap();
+        let said = bucket.entry("a").await.unwrap().into();
+        let mut is_there =
+            |present: Option<&[u8]>| Ok::<_, StoreError>(Edit::KeepAsSaid(present.is_some()));
+        let kept = bucket.edit_as_said("a", said, true, &mut is_there).await;
+        assert!(matches!(kept.unwrap(), Attempt::Done(true)));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_attempt_that_was_overtaken_was_not_carried_out() {
+        let nats = NatsBox::start().await.unwrap();
+        let bucket = bucket(&nats).await;
+        let mut meanwhile = Some(Bytes::from_static(b"other"));
+        let edited = bucket.edit_again("a", |_| {
+            let Some(other) = meanwhile.take() else {
+                return Ok::<_, StoreError>(Edit::Keep("second"));
+            };
+            block_in_place(|| Handle::current().block_on(bucket.put("a", other)))?;
+            Ok(Edit::Write(Bytes::from_static(b"own"), "first"))
+        });
+        assert_eq!(edited.await.unwrap(), ("second", None));
+        assert_eq!(bucket.get("a").await.unwrap().unwrap().value, "other");
+    }
+
+    #[tokio::test]
+    async fn an_attempt_without_an_answer_may_have_been_carried_out() {
+        let nats = nats_without("$KV.records.a").await;
+        let bucket = bucket_within(&nats, Duration::from_secs(1)).await;
+        let mut is_first = true;
+        let edited = bucket.edit_again("a", |_| {
+            Ok::<_, StoreError>(match std::mem::take(&mut is_first) {
+                true => Edit::Write(Bytes::from_static(b"own"), "first"),
+                false => Edit::Keep("second"),
+            })
+        });
+        assert_eq!(edited.await.unwrap(), ("second", Some("first")));
+    }
+
+    #[tokio::test]
+    async fn what_was_written_or_deleted_since_is_not_written_back() {
+        let nats = NatsBox::start().await.unwrap();
+        let bucket = bucket(&nats).await;
         let (old, newer) = (Bytes::from_static(b"old"), Bytes::from_static(b"newer"));
         let present = bucket.restore("lost", old.clone()).await.unwrap();
         assert_eq!(present.value, Some(old.clone()));

@@ -24,6 +24,9 @@ pub struct LatticeSnapshot {
     /// What is not in it was lost and not deleted, for instance because the store of the NATS
     /// server was wiped.
     pub fresh: bool,
+    /// The bucket took the place of one that was there less than a minute ago, so that hardly anything
+    /// was deleted in it yet: what a record lacks was lost, too.
+    pub lost_lately: bool,
 }
 
 /// A change of the lattice bucket.
@@ -104,6 +107,7 @@ fn typed(change: RawChange) -> Option<LatticeChange> {
 pub(crate) fn typed_snapshot(raw: Snapshot) -> LatticeSnapshot {
     let mut snapshot = LatticeSnapshot {
         fresh: raw.fresh,
+        lost_lately: raw.lost_lately,
         ..LatticeSnapshot::default()
     };
     for record in &raw.records {
@@ -240,7 +244,7 @@ mod tests {
         let snapshot = typed_snapshot(Snapshot {
             records,
             as_of: 3,
-            fresh: false,
+            ..Snapshot::default()
         });
         assert_eq!(snapshot.specs.len(), 1);
         assert_eq!(snapshot.claims["V1"].subject(), "V1");

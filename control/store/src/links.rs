@@ -122,6 +122,17 @@ impl LinkStore {
         }
     }
 
+    /// Reads the spec of an entity as the leader of the bucket knows it; any other server may be behind.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the leader does not answer or the record is not a spec.
+    pub async fn sure_spec(&self, id: &ComponentId) -> Result<Option<ComponentSpec>, StoreError> {
+        let key = component_key(id);
+        let value = self.bucket.sure(&key).await?.value;
+        value.map(|value| self.parse(&key, &value)).transpose()
+    }
+
     /// Writes the spec of an entity that starts for the first time; an existing one stays as it
     /// is, also when its `url` is another one.
     ///
@@ -136,7 +147,7 @@ impl LinkStore {
         };
         let value = encode(&key, &spec)?;
         let editor = |present: Option<&[u8]>| match present {
-            Some(_) => Ok(Edit::Keep(())),
+            Some(_) => Ok(Edit::KeepAsSaid(())),
             None => Ok(Edit::Write(value.clone(), ())),
         };
         self.bucket.edit::<_, StoreError>(&key, editor).await
@@ -179,16 +190,24 @@ impl LinkStore {
     }
 
     /// Writes the spec of an entity back that the bucket has lost. What stands there again is newer, and
-    /// is only given the links that it lacks.
+    /// is only given the links that it lacks. What is `known` is asked for when it is this one's turn to
+    /// write the record, so that what somebody has deleted in an earlier one stays so.
     ///
     /// # Errors
     ///
     /// Fails when the store does not answer.
-    pub async fn restore(&self, id: &ComponentId, known: &ComponentSpec) -> Result<(), StoreError> {
+    pub async fn restore(
+        &self,
+        id: &ComponentId,
+        known: impl Fn() -> Option<ComponentSpec>,
+    ) -> Result<(), StoreError> {
         let key = component_key(id);
         let editor = |present: Option<&[u8]>| {
+            let Some(known) = known() else {
+                return Ok(Edit::KeepAsSaid(()));
+            };
             let spec = match present {
-                None => known.clone(),
+                None => known,
                 Some(value) => {
                     let mut spec = self.parse(&key, value)?;
                     if !add_missing_links(&mut spec, &known.links) {
@@ -228,11 +247,9 @@ impl LinkStore {
         name: &str,
     ) -> Result<DeletedLink, StoreError> {
         let key = component_key(source);
-        // Survives a repetition whose first write arrived and whose answer got lost.
-        let mut removed_before = None;
-        let result = self
+        let (result, before) = self
             .bucket
-            .edit::<_, StoreError>(&key, |present| {
+            .edit_again::<_, StoreError>(&key, |present| {
                 if present.is_none() {
                     return Ok(Edit::Keep(DeletedLink::NoSpec));
                 }
@@ -247,15 +264,15 @@ impl LinkStore {
                     return Ok(Edit::Keep(DeletedLink::NoMatch));
                 };
                 let removed = spec.links.remove(place);
-                removed_before = Some(removed.clone());
                 Ok(Edit::Write(
                     encode(&key, &spec)?,
                     DeletedLink::Removed(removed),
                 ))
             })
             .await?;
-        Ok(match (result, removed_before) {
-            (DeletedLink::NoMatch, Some(removed)) => DeletedLink::Removed(removed),
+        Ok(match (result, before) {
+            // The first write arrived, and its answer got lost.
+            (DeletedLink::NoMatch, Some(removed)) => removed,
             (result, _) => result,
         })
     }
@@ -323,13 +340,18 @@ fn insert(spec: &mut ComponentSpec, link: Link) -> Result<Option<Link>, PutLinkE
     Ok(None)
 }
 
-/// Adds those of `links` to a spec in whose place it has none, and none that sends an interface
-/// elsewhere. Tells whether there were any.
+/// Whether there is none of `links` in the place of a link, and none that sends an interface elsewhere.
+#[must_use]
+pub fn is_missing(link: &Link, links: &[Link]) -> bool {
+    let is_there = |other: &Link| link.replaces(other) || link.conflicts_with(other);
+    !links.iter().any(is_there)
+}
+
+/// Adds those of `links` to a spec that it [lacks](is_missing). Tells whether there were any.
 pub fn add_missing_links(spec: &mut ComponentSpec, links: &[Link]) -> bool {
     let before = spec.links.len();
     for link in links {
-        let is_there = |other: &Link| link.replaces(other) || link.conflicts_with(other);
-        if !spec.links[..before].iter().any(is_there) {
+        if is_missing(link, &spec.links[..before]) {
             spec.links.push(link.clone());
         }
     }

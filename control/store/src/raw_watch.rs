@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, push};
 use async_nats::jetstream::kv::{self, Operation};
 use futures::StreamExt;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::backoff::Backoff;
@@ -31,6 +32,8 @@ const BUFFER: usize = 256;
 const CONNECTION_CHECK: Duration = Duration::from_secs(1);
 /// How often the bucket is checked for being the same one; in connection checks.
 const BUCKET_CHECK_EVERY: u32 = 15;
+/// For how long hardly anybody has changed a bucket that took the place of another.
+const LATELY: Duration = Duration::from_secs(60);
 /// Pauses between sessions. Short, since hosts are waiting for links after an outage.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
@@ -44,6 +47,8 @@ pub(crate) struct Snapshot {
     /// The bucket was created just now, took the place of the one seen before, or is behind of what was
     /// seen of it.
     pub(crate) fresh: bool,
+    /// The bucket took the place of one that was there less than a minute ago.
+    pub(crate) lost_lately: bool,
 }
 
 /// What a raw watch reports.
@@ -124,6 +129,8 @@ impl<E: Into<BoxError>> From<E> for End {
 struct Memory {
     /// When the bucket seen last was created; tells a replaced bucket from the same one.
     created: Option<OffsetDateTime>,
+    /// When that one was certainly there last.
+    there_at: Option<Instant>,
     /// The last revision that was seen in it.
     seen: u64,
     /// Whether the last session got as far as a snapshot.
@@ -167,6 +174,7 @@ async fn session(
     let opened = bucket.open().await?;
     let store = opened.store;
     let limit = bucket.limits().request;
+    let there_at = Instant::now();
     let info = timeout(limit, store.stream.get_info()).await??;
     let replaced = memory.created.is_some_and(|known| known != info.created);
     // The server has lost what it was told last, or has an older copy.
@@ -179,19 +187,30 @@ async fn session(
         records,
         as_of,
         fresh: opened.created || replaced || is_behind,
+        lost_lately: replaced && is_lately(memory.there_at, info.created),
     };
     memory.created = Some(info.created);
+    memory.there_at = Some(there_at);
     memory.arrived = true;
     let mut guard = Guard {
         connects,
         created: info.created,
+        there_at,
         seen: as_of,
     };
     memory.seen = as_of;
     send(sender, RawChange::Snapshot(snapshot)).await?;
     let ended = follow(bucket, &store, &mut consumer.messages, sender, &mut guard).await;
     memory.seen = guard.seen;
+    memory.there_at = Some(guard.there_at);
     ended
+}
+
+/// Whether a bucket was created a moment ago, and the one before was still there a moment ago: the clock of
+/// the server may be another than ours.
+fn is_lately(there_at: Option<Instant>, created: OffsetDateTime) -> bool {
+    let age = (OffsetDateTime::now_utc() - created).unsigned_abs();
+    age < LATELY && there_at.is_some_and(|at| at.elapsed() < LATELY)
 }
 
 async fn send(sender: &mpsc::Sender<RawChange>, change: RawChange) -> Result<(), End> {
@@ -271,6 +290,8 @@ async fn collect(
 struct Guard {
     connects: u64,
     created: OffsetDateTime,
+    /// When the bucket was certainly there last.
+    there_at: Instant,
     /// The last revision that was seen.
     seen: u64,
 }
@@ -308,7 +329,8 @@ async fn follow(
 
 /// Notices a bucket that was deleted or replaced under a live connection: the consumer itself
 /// would wait for revisions that never come.
-async fn check_bucket(bucket: &Bucket, store: &kv::Store, guard: &Guard) -> Result<(), End> {
+async fn check_bucket(bucket: &Bucket, store: &kv::Store, guard: &mut Guard) -> Result<(), End> {
+    let asked_at = Instant::now();
     let Ok(info) = timeout(bucket.limits().request, store.stream.get_info()).await else {
         // Says nothing about the bucket; a lost connection is noticed elsewhere.
         return Ok(());
@@ -317,6 +339,7 @@ async fn check_bucket(bucket: &Bucket, store: &kv::Store, guard: &Guard) -> Resu
     if info.created != guard.created || info.state.last_sequence < guard.seen {
         return Err(End::Interrupted("the bucket was replaced".into()));
     }
+    guard.there_at = asked_at;
     Ok(())
 }
 
@@ -339,7 +362,7 @@ fn read(store: &kv::Store, delivery: Delivery) -> Result<Entry, BoxError> {
         .strip_prefix(&store.prefix)
         .ok_or("a subject of another bucket")?;
     let key = key.to_owned();
-    let change = match operation(&message) {
+    let change = match operation(message.headers.as_ref()) {
         Operation::Put => RawChange::Put(Record {
             key,
             value: message.payload.clone(),
@@ -354,8 +377,8 @@ fn read(store: &kv::Store, delivery: Delivery) -> Result<Entry, BoxError> {
     })
 }
 
-fn operation(message: &async_nats::Message) -> Operation {
-    let headers = message.headers.as_ref();
+/// What a message of a bucket with these headers did to its key.
+pub(crate) fn operation(headers: Option<&HeaderMap>) -> Operation {
     let header = |name: &str| headers.and_then(|headers| headers.get(name));
     // Entries that the server removes because of their age say so in another header.
     if header("Nats-Marker-Reason").is_some() {
@@ -369,4 +392,21 @@ fn operation(message: &async_nats::Message) -> Operation {
 /// How often the connection to NATS was made.
 pub(crate) fn connects(bucket: &Bucket) -> u64 {
     bucket.nats().statistics().connects.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bucket_is_lost_lately_when_both_clocks_say_so() {
+        tokio::time::advance(10 * LATELY).await;
+        let (now, today) = (Instant::now(), OffsetDateTime::now_utc());
+        assert!(is_lately(Some(now), today));
+        assert!(is_lately(Some(now - LATELY / 2), today - LATELY / 2));
+        assert!(!is_lately(None, today));
+        assert!(!is_lately(Some(now - LATELY), today));
+        assert!(!is_lately(Some(now), today - 2 * LATELY));
+        assert!(!is_lately(Some(now), today + 2 * LATELY));
+    }
 }

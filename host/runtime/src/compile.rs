@@ -1,8 +1,9 @@
 //! From bytes to code that is linked: compiled here, or found where it was compiled before.
 //!
 //! Looked at in turn are the code in use, the folder of this machine and what other hosts share;
-//! then it is compiled. Threads that are busy take one of a few permits, those that compile apart from
-//! those that look; what waits for a file or for the network takes none.
+//! then it is compiled. Threads that are busy take one of a few permits: those that compile, those that make
+//! components of core modules and those that look each have their own; what waits for a file or for the
+//! network takes none.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,6 +67,8 @@ struct Wanted {
 enum Found {
     Linked(Arc<Linked>),
     Nothing(Wanted),
+    /// Nothing, and it is a core module, with this hash: to make a component of it takes a while.
+    Module([u8; 32]),
 }
 
 /// Makes code out of the bytes of a component or of a core module, and links it.
@@ -74,10 +77,15 @@ pub(crate) async fn link(
     wasm: Bytes,
 ) -> Result<Arc<Linked>, PrepareError> {
     let lookups = &runtime.lookups;
-    let found = busy(runtime, lookups, move |runtime| look_up(runtime, &wasm)).await?;
+    let bytes = wasm.clone();
+    let found = busy(runtime, lookups, move |runtime| look_up(runtime, &bytes)).await?;
     let wanted = match found {
         Found::Linked(linked) => return Ok(linked),
         Found::Nothing(wanted) => wanted,
+        Found::Module(digest) => {
+            let wrapped = move |runtime: &RuntimeInner| wrap(runtime, digest, &wasm);
+            busy(runtime, &runtime.wrappings, wrapped).await?
+        }
     };
     let key = wanted.key;
     let turn = match &runtime.cache {
@@ -94,18 +102,15 @@ pub(crate) async fn link(
         _ => None,
     };
     let found = busy(runtime, lookups, move |runtime| {
-        Ok(match at_hand(runtime, &wanted, shared.as_ref())? {
-            Some(linked) => Found::Linked(linked),
-            None => Found::Nothing(wanted),
-        })
+        let linked = at_hand(runtime, &wanted, shared.as_ref())?;
+        Ok(linked.ok_or(wanted))
     });
     let wanted = match found.await? {
-        Found::Linked(linked) => return Ok(linked),
-        Found::Nothing(wanted) => wanted,
+        Ok(linked) => return Ok(linked),
+        Err(wanted) => wanted,
     };
     busy(runtime, &runtime.compilations, move |runtime| {
-        let _turn: Option<Turn> = turn;
-        make(runtime, &wanted)
+        make(runtime, &wanted, turn.as_ref())
     })
     .await
 }
@@ -142,20 +147,28 @@ fn look_up(runtime: &RuntimeInner, wasm: &Bytes) -> Result<Found, PrepareError> 
     if let Some(known) = runtime.known(&digest) {
         return Ok(Found::Linked(known));
     }
-    let component = prepare::componentize(wasm)?;
-    let key = runtime.keys.key_for(&component);
+    if !prepare::is_component(wasm)? {
+        return Ok(Found::Module(digest));
+    }
     let wanted = Wanted {
         digest,
-        wasm: match component {
-            std::borrow::Cow::Borrowed(_) => wasm.clone(),
-            std::borrow::Cow::Owned(wrapped) => wrapped.into(),
-        },
-        key,
+        wasm: wasm.clone(),
+        key: runtime.keys.key_for(wasm),
     };
-    match of_disk(runtime, key) {
+    match of_disk(runtime, wanted.key) {
         Some(code) => finish(runtime, &wanted, code).map(Found::Linked),
         None => Ok(Found::Nothing(wanted)),
     }
+}
+
+/// Makes a component of a core module.
+fn wrap(runtime: &RuntimeInner, digest: [u8; 32], module: &[u8]) -> Result<Wanted, PrepareError> {
+    let wasm = prepare::componentize(module)?.into_owned();
+    Ok(Wanted {
+        digest,
+        key: runtime.keys.key_for(&wasm),
+        wasm: wasm.into(),
+    })
 }
 
 /// Code of another host.
@@ -213,10 +226,18 @@ fn at_hand(
     code.map(|code| finish(runtime, wanted, code)).transpose()
 }
 
-fn make(runtime: &RuntimeInner, wanted: &Wanted) -> Result<Arc<Linked>, PrepareError> {
-    // Another caller may have compiled it while this one waited.
-    if let Some(known) = runtime.known(&wanted.digest) {
-        return Ok(known);
+fn make(
+    runtime: &RuntimeInner,
+    wanted: &Wanted,
+    turn: Option<&Turn>,
+) -> Result<Arc<Linked>, PrepareError> {
+    // Another caller may have compiled it while this one waited; without a turn, another process too.
+    let there = match turn {
+        Some(_) => runtime.known(&wanted.digest),
+        None => at_hand(runtime, wanted, None)?,
+    };
+    if let Some(there) = there {
+        return Ok(there);
     }
     let code = compile(runtime, wanted)?;
     finish(runtime, wanted, code)
@@ -298,4 +319,63 @@ fn finish(
     let linked = Arc::new(Linked { code, pre });
     runtime.remember(wanted.digest, &linked);
     Ok(linked)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{Runtime, RuntimeConfig};
+
+    /// Longer than anything here should take on a busy machine.
+    const SOON: Duration = Duration::from_secs(60);
+
+    fn runtime(folder: &Path) -> Runtime {
+        let config = RuntimeConfig {
+            cache_dir: Some(folder.to_owned()),
+            max_instances: 4,
+            max_memory_bytes: 1 << 20,
+            ..RuntimeConfig::default()
+        };
+        Runtime::new(config).unwrap()
+    }
+
+    fn wasm(text: &str) -> Bytes {
+        wat::parse_str(text).unwrap().into()
+    }
+
+    #[test]
+    fn code_that_another_process_has_kept_meanwhile_is_not_compiled_without_a_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, other] = [(); 2].map(|()| runtime(folder.path()));
+        let component = wasm("(component)");
+        let missing = |runtime: &Runtime| match look_up(runtime.inner(), &component).unwrap() {
+            Found::Nothing(wanted) => wanted,
+            _ => panic!("it is there already"),
+        };
+        let (first, second) = (missing(&one), missing(&other));
+        make(one.inner(), &first, None).unwrap();
+        make(other.inner(), &second, None).unwrap();
+        let sources = [one, other].map(|runtime| runtime.code_sources());
+        assert_eq!(sources.map(|sources| sources.compiled), [1, 0]);
+        assert_eq!(sources.map(|sources| sources.from_disk), [0, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_core_module_is_wrapped_apart_from_what_is_looked_for_and_compiled() {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = runtime(folder.path());
+        let module = wasm("(module)");
+        let found = look_up(runtime.inner(), &module).unwrap();
+        assert!(matches!(found, Found::Module(_)));
+        let compilations = Arc::clone(&runtime.inner().compilations);
+        let _compiles = compilations.acquire_owned().await.unwrap();
+        let linked = timeout(SOON, link(runtime.inner(), module));
+        let refused = linked.await.unwrap().err().unwrap();
+        assert!(
+            matches!(refused, PrepareError::CoreModule { .. }),
+            "{refused:?}"
+        );
+    }
 }

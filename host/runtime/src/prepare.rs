@@ -19,21 +19,23 @@ pub(crate) fn check_size(wasm: &[u8], limit: u64) -> Result<(), PrepareError> {
     Ok(())
 }
 
-/// Returns the bytes of a component: those given, or a component around the core module given.
-pub(crate) fn componentize(wasm: &[u8]) -> Result<Cow<'_, [u8]>, PrepareError> {
+/// Whether these are the bytes of a component. Otherwise they are those of a core module.
+pub(crate) fn is_component(wasm: &[u8]) -> Result<bool, PrepareError> {
     match Parser::new(0).parse_all(wasm).next() {
-        Some(Ok(Payload::Version {
-            encoding: Encoding::Component,
-            ..
-        })) => Ok(Cow::Borrowed(wasm)),
-        Some(Ok(Payload::Version {
-            encoding: Encoding::Module,
-            ..
-        })) => wrap(wasm).map(Cow::Owned),
+        Some(Ok(Payload::Version { encoding, .. })) => Ok(encoding == Encoding::Component),
         _ => Err(PrepareError::NotWasm {
             found: describe(wasm),
         }),
     }
+}
+
+/// Returns the bytes of a component: those given, or a component around the core module given, which
+/// takes a while to make.
+pub(crate) fn componentize(wasm: &[u8]) -> Result<Cow<'_, [u8]>, PrepareError> {
+    if is_component(wasm)? {
+        return Ok(Cow::Borrowed(wasm));
+    }
+    wrap(wasm).map(Cow::Owned)
 }
 
 /// Refuses types that are nested so deep that reading them takes more stack than there is: the compiler's

@@ -29,6 +29,9 @@ const KEPT_SHARE: u32 = 4;
 /// How many may look at once for code that is there already, which reads and hashes files.
 const LOOKUPS: usize = 4;
 
+/// How many components may be made of core modules at once.
+const WRAPPINGS: usize = 2;
+
 /// Runs components. Cloning is cheap; all clones are the same runtime.
 #[derive(Clone)]
 pub struct Runtime(Arc<RuntimeInner>);
@@ -48,6 +51,9 @@ pub(crate) struct RuntimeInner {
     pub(crate) compilations: Arc<Semaphore>,
     /// For what looks for code that is there already, and is not to wait for what is compiled.
     pub(crate) lookups: Arc<Semaphore>,
+    /// For what makes components of core modules, whose code may be there already: it takes too long to
+    /// be among those that look, and not as long as to wait for what is compiled.
+    pub(crate) wrappings: Arc<Semaphore>,
     shelves: Shelves,
 }
 
@@ -138,6 +144,7 @@ impl Runtime {
             ticker: Ticker::start(&engine, config.tick)?,
             compilations: Arc::new(Semaphore::new(config.max_compilations)),
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
+            wrappings: Arc::new(Semaphore::new(WRAPPINGS)),
             shelves: Shelves::new(choices.instances.div_ceil(KEPT_SHARE) as usize),
             keys: CodeKeys::of(&engine),
             sharing: OnceLock::new(),
@@ -149,6 +156,11 @@ impl Runtime {
             cache,
             linked: Mutex::default(),
         })))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn inner(&self) -> &Arc<RuntimeInner> {
+        &self.0
     }
 
     /// What the engine was built with.

@@ -114,12 +114,20 @@ impl Ctx {
     /// Ends the bodies that the guest has begun and left without an end. One that has not got all the
     /// bytes that its `content-length` tells breaks off; without this it would look whole.
     pub(crate) fn end_bodies(&mut self) {
-        let entries = self.table.iter_mut();
-        for body in entries.filter_map(|entry| entry.downcast_mut::<HostOutgoingBody>()) {
-            let (ended, _) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1);
+        for body in self.open_bodies() {
             // The reader is told of a mismatch, the guest is not there any more to be told.
-            std::mem::replace(body, ended).finish(None).ok();
+            body.finish(None).ok();
         }
+    }
+
+    /// Takes the bodies that have no end yet.
+    fn open_bodies(&mut self) -> impl Iterator<Item = HostOutgoingBody> {
+        let entries = self.table.iter_mut();
+        let bodies = entries.filter_map(|entry| entry.downcast_mut::<HostOutgoingBody>());
+        bodies.map(|body| {
+            let (nothing, _) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1);
+            std::mem::replace(body, nothing)
+        })
     }
 
     /// How many resources the guest still holds between two calls, apart from its standard
@@ -188,6 +196,14 @@ impl Ctx {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+}
+
+impl Drop for Ctx {
+    /// A guest that traps, or whose time is over, has bodies under way that are not all it meant to write.
+    /// Without this they would look whole. After a call that went well there are none.
+    fn drop(&mut self) {
+        self.open_bodies().for_each(HostOutgoingBody::abort);
     }
 }
 

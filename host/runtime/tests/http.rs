@@ -2,7 +2,6 @@
 
 mod support;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,9 +13,9 @@ use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
 use lattice_codec::http::ErrorCode;
 use lattice_runtime::{
     CallContext, CallError, Component, ComponentOptions, ExportKind, HttpBody, HttpCallError,
-    HttpResponse, ResponseBody, Reuse,
+    HttpResponse, ResponseBody,
 };
-use support::{Called, FakeInvoke, LONG, find, guest, prepare, probe, wat};
+use support::{Called, FakeInvoke, LONG, find, guest, prepare, probe};
 use tokio::sync::mpsc;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::timeout;
@@ -248,58 +247,6 @@ async fn a_body_that_breaks_off_is_an_error_and_never_complete() {
         matches!(trap, Err(HttpCallError::Call(CallError::Trap { .. }))),
         "{trap:?}"
     );
-}
-
-/// A component that writes five bytes of a body under this length, and leaves it without an end.
-fn leaving_its_body(length: &str) -> Bytes {
-    let mut resolve = wit_parser::Resolve::default();
-    let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../interfaces/wit");
-    for name in [
-        "io",
-        "clocks",
-        "random",
-        "filesystem",
-        "sockets",
-        "cli",
-        "http",
-    ] {
-        let package = packages.join(format!("wasi-{name}-0.2.6"));
-        resolve.push_dir(package).expect("the package is there");
-    }
-    let world = "package test:left; world handler {
-        import wasi:http/types@0.2.6; export wasi:http/incoming-handler@0.2.6; }";
-    let package = resolve
-        .push_str("test.wit", world)
-        .expect("the world is valid");
-    let world = resolve.select_world(&[package], Some("handler"));
-    let world = world.expect("the world is there");
-    let digits = format!("{:02x}", length.len());
-    let text = include_str!("wat/left_body.wat").replace("DIGITS", &digits);
-    let mut module = wat(&text.replace("LENGTH", length)).to_vec();
-    let encoding = wit_component::StringEncoding::UTF8;
-    wit_component::embed_component_metadata(&mut module, &resolve, world, encoding, false)
-        .expect("the module takes its world");
-    module.into()
-}
-
-#[tokio::test]
-async fn a_body_that_is_left_without_an_end_is_whole_only_with_all_its_bytes() {
-    for reuse in [None, Some(Reuse::default())] {
-        let prepared = async |length| {
-            let options = ComponentOptions {
-                reuse,
-                ..ComponentOptions::default()
-            };
-            prepare(leaving_its_body(length), options, FakeInvoke::unlinked()).await
-        };
-        let whole = get(&prepared("5").await, "/").await.unwrap();
-        assert_eq!(collect(whole).await.unwrap(), "hello");
-        let broken = match get(&prepared("100").await, "/").await {
-            Ok(response) => collect(response).await.is_err(),
-            Err(_) => true,
-        };
-        assert!(broken, "{reuse:?}");
-    }
 }
 
 #[tokio::test(flavor = "current_thread")]

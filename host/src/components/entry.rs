@@ -21,6 +21,9 @@ use super::{ComponentDeps, ComponentStatus};
 /// How long a stop waits for calls under way before it is reported; they may end later.
 const REPORT_AFTER: Duration = Duration::from_secs(1);
 
+/// How long NATS may take to confirm that code with calls under way gets no others.
+const LEFT_WITHIN: Duration = Duration::from_secs(3);
+
 /// How a component should run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
@@ -113,19 +116,13 @@ impl Entry {
             return Ok(());
         }
         let is_other = *running.image() != *wanted.image;
-        let updates = wanted.allow_update && is_other;
-        if updates && running.is_limited_otherwise(&wanted.limits) {
-            return self.start_other(deps, running, wanted).await;
+        if wanted.allow_update && is_other {
+            return self.scale_to_other(deps, running, wanted).await;
         }
         self.rescale(deps, running, wanted).await?;
         // Whoever waits looks for the reference of its command (protocol page, 2.2).
-        let told = if updates {
-            running.image().as_str()
-        } else {
-            &wanted.image
-        };
-        self.publish_scaled(deps, running, told, wanted.count);
-        if is_other && !updates {
+        self.publish_scaled(deps, running, &wanted.image, wanted.count);
+        if is_other {
             let (id, image, runs) = (self.id.as_str(), &wanted.image, running.image().as_str());
             tracing::warn!(
                 id,
@@ -134,12 +131,23 @@ impl Entry {
                 "scaled a component that runs another image"
             );
         }
-        if updates {
-            let image = ImageRef::new(&wanted.image)?;
-            self.replace(deps, running, &image, &wanted.annotations)
-                .await?;
-        }
         Ok(())
+    }
+
+    /// Has another image run, as it is wanted.
+    async fn scale_to_other(
+        &self,
+        deps: &Arc<ComponentDeps>,
+        running: &mut Running,
+        wanted: &Wanted,
+    ) -> Result<(), ScaleError> {
+        if running.is_limited_otherwise(&wanted.limits) {
+            return self.start_other(deps, running, wanted).await;
+        }
+        let image = ImageRef::new(&wanted.image)?;
+        let annotations = &wanted.annotations;
+        self.replace(deps, running, &image, annotations, Some(wanted))
+            .await
     }
 
     async fn start(
@@ -157,14 +165,7 @@ impl Entry {
         };
         self.ask(deps, planned).await?;
         let start = Running::start(deps, &self.id, fetched, wanted);
-        let running = Step::Prepare.run(start).await?;
-        if let Err(error) = running.record().write(&deps.store).await {
-            // It may have been called already.
-            deps.drains
-                .begin(deps.drain_timeout, |end| running.drain(end));
-            return Err(error.into());
-        }
-        Ok(running)
+        Step::Prepare.run(start).await
     }
 
     /// Changes how the running code runs; the image stays.
@@ -232,11 +233,21 @@ impl Entry {
         };
         let next = self.start(deps, &wanted).await?;
         let old = std::mem::replace(running, next);
+        // From here on the new code answers, whatever the old one still does.
+        *self.status.write() = Some(running.status(&self.id));
         // What was said about calls was said of the file as it was.
         if let Some(policy) = &deps.trust.policy {
             policy.forget_calls(self.id.as_str());
         }
-        deps.drains.begin(deps.drain_timeout, |end| old.drain(end));
+        old.leave();
+        let mut drained = deps.drains.begin(deps.drain_timeout, |end| old.drain(end));
+        // Nobody is to be told of the end of code that new calls still come to.
+        if timeout(REPORT_AFTER, &mut drained).await.is_err()
+            && let Err(error) = deps.peer.confirm(LEFT_WITHIN).await
+        {
+            let id = self.id.as_str();
+            tracing::debug!(id, %error, "old code may get calls for a moment longer");
+        }
         Ok(())
     }
 
@@ -250,7 +261,7 @@ impl Entry {
         let mut place = self.running.lock().await;
         match place.as_mut() {
             Some(running) if running.image() != image => {
-                self.replace(deps, running, image, annotations).await
+                self.replace(deps, running, image, annotations, None).await
             }
             // Updated by someone else since the reply; whoever waits is told all the same.
             Some(running) => {
@@ -258,27 +269,32 @@ impl Entry {
                 self.publish_scaled(deps, running, image.as_str(), max);
                 Ok(())
             }
-            // Stopped since the reply, which was told.
-            None => Ok(()),
+            // Stopped since the reply, by a command that was ahead of this one.
+            None => Err(ScaleError::Stopped),
         }
     }
 
+    /// Has other code answer, which may run with another maximum and other configs as well: then
+    /// nothing of that counts before all of it does.
     async fn replace(
         &self,
         deps: &Arc<ComponentDeps>,
         running: &mut Running,
         image: &ImageRef,
         annotations: &StringMap,
+        scaled: Option<&Wanted>,
     ) -> Result<(), ScaleError> {
         let fetched = Step::Fetch.run(fetch(deps, image)).await?;
+        let max = running.max_instances();
         let planned = Planned {
             image,
+            count: scaled.map_or(max, |wanted| wanted.count),
             annotations: &running.annotated(annotations),
             claims: fetched.claims.as_ref(),
             ..running.planned()
         };
         self.ask(deps, planned).await?;
-        let replace = running.replace(deps, fetched, annotations);
+        let replace = running.replace(deps, fetched, annotations, scaled);
         let removed = Step::Prepare.run(replace).await?;
         // What was said about calls was said of the file as it was, which may be named alike.
         if let Some(policy) = &deps.trust.policy {

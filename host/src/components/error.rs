@@ -101,6 +101,9 @@ pub(crate) enum ScaleError {
     /// It waited for others, and a later command makes it needless.
     #[error("a later command for the component took the place of this one")]
     Overtaken,
+    /// What it is about was stopped before.
+    #[error("the component was stopped before its image could be replaced")]
+    Stopped,
     /// There is no room for more commands.
     #[error("the host has too many commands about components to carry out")]
     Busy,
@@ -134,6 +137,7 @@ impl ScaleError {
             Self::Store(error) => error.code(),
             Self::TooSlow { .. } => ErrorCode::Timeout,
             Self::Overtaken => ErrorCode::Conflict,
+            Self::Stopped => ErrorCode::NotRunning,
             Self::Busy => ErrorCode::Busy,
             Self::Panicked => ErrorCode::Internal,
             Self::Stopping => ErrorCode::ShuttingDown,
@@ -163,6 +167,7 @@ impl ScaleError {
             }
             Self::TooSlow { step } => hint_for_step(*step),
             Self::Overtaken => "wait for the end of one command before the next, if both matter",
+            Self::Stopped => "start it with the new image",
             Self::Busy => "try again later, or on another host",
             Self::Panicked => "the log of the host says where",
             Self::Stopping => "start it on another host",

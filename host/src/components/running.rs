@@ -31,7 +31,7 @@ use super::serve::{Served, ServedExports, Server, Serving};
 use super::{ComponentDeps, ComponentStatus};
 use crate::configs;
 use crate::trust::expiry;
-use crate::trust::secrets::SecretBundle;
+use crate::trust::secrets::{Entity, SecretBundle};
 
 /// A component that answers calls.
 #[derive(Debug)]
@@ -91,6 +91,8 @@ impl Running {
             .prepare(&deps.runtime, options, invoke.clone(), env.clone())
             .await?;
         let code = Arc::new(code);
+        // Before it is called: what cannot be recorded does not start.
+        record(id, &code).write(&deps.store).await?;
         let server = server(deps, id, limits, wanted);
         let mut served = ServedExports::new();
         server.switch(&mut served, &code).await?;
@@ -114,21 +116,11 @@ impl Running {
         })
     }
 
-    /// What the lattice should know about the code.
-    pub(crate) fn record(&self) -> Record {
-        let claims = self.code.claims.as_ref();
-        Record {
-            id: self.server.serving.id.clone(),
-            image: self.code.image.clone(),
-            claims: claims.map(|verified| stored_component(&verified.claims)),
-        }
-    }
-
     /// Records the code that runs already: what cannot be written now is written when the store
     /// takes it, as long as this code runs.
     pub(crate) async fn record_or_later(&mut self, deps: &ComponentDeps) {
         self._recording = None;
-        let record = self.record();
+        let record = record(&self.server.serving.id, &self.code);
         if let Err(error) = record.write(&deps.store).await {
             tracing::warn!(
                 component = record.id.as_str(),
@@ -193,11 +185,8 @@ impl Running {
             let entity = self.code.entity(&self.server.serving.id, &annotations);
             let named =
                 configs::open(deps.store.configs(), &deps.secrets, &wanted.config, entity).await?;
-            self.env.set_config(named.config.merged());
-            self.env.set_secrets(&named.secrets);
-            self._config_task = follow(named.config, Arc::clone(&self.env));
-            self._secrets = named.secrets;
-            self.config.clone_from(&wanted.config);
+            self.set_config(named.config, &wanted.config);
+            self.set_secrets(named.secrets);
         }
         self.server.limiter.resize(instances(wanted.count));
         self.max_instances = wanted.count;
@@ -207,32 +196,52 @@ impl Running {
         Ok(())
     }
 
-    /// Puts other code in the place of the running one. Until that is ready nothing changes, and
-    /// calls under way end on the code they began with.
+    /// Puts other code in the place of the running one, with another maximum and other configs if it is
+    /// scaled as well. Until that is ready nothing changes, and calls under way end on the code they
+    /// began with.
     pub(crate) async fn replace(
         &mut self,
         deps: &ComponentDeps,
         fetched: Fetched,
         annotations: &StringMap,
+        scaled: Option<&Wanted>,
     ) -> Result<Vec<Served>, ScaleError> {
         let annotated = self.annotated(annotations);
         let reuse = reuse::parse(&annotated)?;
         // The other code may be signed by and for somebody else.
         let entity = fetched.entity(&self.server.serving.id, &annotated);
-        let secrets = configs::secrets_for(&deps.secrets, &self.config, entity).await?;
+        let names = scaled.map_or(&self.config, |wanted| &wanted.config).clone();
+        let (config, secrets) = others(deps, &self.config, &names, entity).await?;
         let options = self.parsed_limits.options(deps.max_execution_time, reuse);
         let (invoke, env) = (self.invoke.clone(), self.env.clone());
         let code = Arc::new(fetched.prepare(&deps.runtime, options, invoke, env).await?);
         let removed = self.server.switch(&mut self.served, &code).await?;
         self._expiry = expiry(deps, &self.server.serving.id, &code);
-        self.env.set_secrets(&secrets);
-        self._secrets = secrets;
+        let count = scaled.map_or(self.max_instances, |wanted| wanted.count);
+        let is_scaled = config.is_some() || count != self.max_instances;
+        if let Some(bundle) = config {
+            self.set_config(bundle, &names);
+        }
+        self.set_secrets(secrets);
+        self.server.limiter.resize(instances(count));
+        self.max_instances = count;
         self.code = code;
         self.reuse = reuse;
-        if !annotations.is_empty() {
-            self.annotate(deps, annotations.clone());
+        if is_scaled || !annotations.is_empty() {
+            self.annotate(deps, annotated);
         }
         Ok(removed)
+    }
+
+    fn set_config(&mut self, bundle: ConfigBundle, names: &[String]) {
+        self.env.set_config(bundle.merged());
+        self._config_task = follow(bundle, Arc::clone(&self.env));
+        self.config = names.to_vec();
+    }
+
+    fn set_secrets(&mut self, secrets: SecretBundle) {
+        self.env.set_secrets(&secrets);
+        self._secrets = secrets;
     }
 
     /// Takes over annotations, for which what was said about calls no longer counts.
@@ -277,6 +286,11 @@ impl Running {
         self.served.values().for_each(Served::retire);
     }
 
+    /// Leaves the queue groups without waiting, and takes nothing new.
+    pub(crate) fn leave(&self) {
+        self.served.values().for_each(Served::leave);
+    }
+
     /// Leaves the queue groups and lets calls under way end by themselves until `end`.
     pub(crate) async fn drain(self, end: End) {
         self.relief.end(end.deadline()).await;
@@ -298,6 +312,16 @@ pub(crate) async fn until_quiet(running: &[Running]) {
 pub(crate) async fn drain_all(functions: impl IntoIterator<Item = Served>, end: End) {
     let functions = functions.into_iter();
     join_all(functions.map(|function| function.drain(end.clone()))).await;
+}
+
+/// What the lattice should know about code.
+fn record(id: &ComponentId, code: &Code) -> Record {
+    let claims = code.claims.as_ref();
+    Record {
+        id: id.clone(),
+        image: code.image.clone(),
+        claims: claims.map(|verified| stored_component(&verified.claims)),
+    }
 }
 
 /// Watches for the end of the token of the code.
@@ -337,6 +361,21 @@ fn server(deps: &ComponentDeps, id: &ComponentId, limits: Limits, wanted: &Wante
             longest: limits.longest(deps.max_execution_time),
         }),
     }
+}
+
+/// The configs of these names, unless they are those that there are, and the secrets for an entity.
+async fn others(
+    deps: &ComponentDeps,
+    current: &[String],
+    names: &[String],
+    entity: Entity,
+) -> Result<(Option<ConfigBundle>, SecretBundle), ScaleError> {
+    if names == current {
+        let same = configs::secrets_for(&deps.secrets, names, entity);
+        return Ok((None, same.await?));
+    }
+    let named = configs::open(deps.store.configs(), &deps.secrets, names, entity).await?;
+    Ok((Some(named.config), named.secrets))
 }
 
 fn instances(count: u32) -> usize {

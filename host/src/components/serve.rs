@@ -83,6 +83,11 @@ pub(crate) struct Served {
 }
 
 impl Served {
+    /// Leaves the queue group without waiting, and takes nothing new.
+    pub(crate) fn leave(&self) {
+        self.handle.leave();
+    }
+
     /// Leaves the queue group, and takes nothing new but what calls under way on this host call.
     pub(crate) fn retire(&self) {
         self.handle.retire();

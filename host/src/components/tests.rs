@@ -4,8 +4,11 @@
 
 use async_nats::Subscriber;
 use async_nats::jetstream;
+use bytes::Bytes;
 use futures::StreamExt as _;
+use lattice_core::StringMap;
 use lattice_nats_box::{NatsBox, NatsBoxOptions};
+use lattice_rpc::{Invocation, PeerConfig};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -63,12 +66,15 @@ impl Place {
     }
 
     fn scale(&self, image: &str, count: u32) {
-        let command = ScaleComponentCommand {
+        self.order(ScaleComponentCommand {
             component_ref: image.to_owned(),
-            component_id: "a".to_owned(),
             count,
             ..ScaleComponentCommand::default()
-        };
+        });
+    }
+
+    /// The same with a command that says more.
+    fn order(&self, command: ScaleComponentCommand) {
         self.host.components().scale(id(), command).unwrap();
     }
 
@@ -107,6 +113,16 @@ impl Place {
 
 fn id() -> ComponentId {
     ComponentId::new("a").unwrap()
+}
+
+/// A component that exports `one`, which gives this number.
+fn answering(number: u8) -> String {
+    format!(
+        r#"(component
+            (core module $m (func (export "one") (result i32) (i32.const {number})))
+            (core instance $i (instantiate $m))
+            (func (export "one") (result u32) (canon lift (core func $i "one"))))"#
+    )
 }
 
 #[tokio::test]
@@ -176,10 +192,6 @@ async fn while_an_image_is_not_to_be_read_a_stop_takes_the_place_of_what_waits_w
 
 #[tokio::test]
 async fn a_component_whose_subject_nats_refuses_does_not_start_and_the_subject_is_told() {
-    const EXPORTS_ONE: &str = r#"(component
-        (core module $m (func (export "one") (result i32) (i32.const 1)))
-        (core instance $i (instantiate $m))
-        (func (export "one") (result u32) (canon lift (core func $i "one"))))"#;
     let mut place = Place::with(NatsBoxOptions {
         extra_config: r#"
             authorization {
@@ -191,7 +203,7 @@ async fn a_component_whose_subject_nats_refuses_does_not_start_and_the_subject_i
         ..NatsBoxOptions::default()
     })
     .await;
-    let image = place.image_of("one.wasm", EXPORTS_ONE);
+    let image = place.image_of("one.wasm", &answering(1));
     place.scale(&image, 1);
     let told = place.told().await.unwrap_err();
     assert!(
@@ -199,4 +211,89 @@ async fn a_component_whose_subject_nats_refuses_does_not_start_and_the_subject_i
         "{told}"
     );
     assert_eq!(place.running(), None);
+}
+
+#[tokio::test]
+async fn a_scale_to_another_image_that_is_not_to_be_had_changes_nothing() {
+    let mut place = Place::new().await;
+    let old = place.image("old.wasm");
+    place.scale(&old, 1);
+    assert_eq!(place.told().await, Ok((old.clone(), 1)));
+    place.order(ScaleComponentCommand {
+        component_ref: "file:///nowhere.wasm".to_owned(),
+        count: 5,
+        allow_update: true,
+        ..ScaleComponentCommand::default()
+    });
+    place.told().await.unwrap_err();
+    let status = place.host.components().status(&id()).unwrap();
+    assert_eq!(status.image.as_str(), old);
+    assert_eq!(status.description.max_instances, 1);
+}
+
+#[tokio::test]
+async fn a_scale_to_another_image_counts_as_a_whole() {
+    let mut place = Place::new().await;
+    let [old, new] = ["old.wasm", "new.wasm"].map(|name| place.image(name));
+    place.scale(&old, 1);
+    assert_eq!(place.told().await, Ok((old, 1)));
+    let annotations = StringMap::from([("team".to_owned(), "shop".to_owned())]);
+    place.order(ScaleComponentCommand {
+        component_ref: new.clone(),
+        count: 5,
+        annotations: annotations.clone(),
+        allow_update: true,
+        ..ScaleComponentCommand::default()
+    });
+    assert_eq!(place.told().await, Ok((new.clone(), 5)));
+    assert_eq!(place.told().await, Ok((new.clone(), 0)));
+    let status = place.host.components().status(&id()).unwrap();
+    assert_eq!(status.image.as_str(), new);
+    assert_eq!(status.description.max_instances, 5);
+    assert_eq!(status.description.annotations, Some(annotations));
+}
+
+#[tokio::test]
+async fn an_update_of_what_a_command_ahead_of_it_stops_is_told_as_a_failure() {
+    let mut place = Place::new().await;
+    let [old, new] = ["old.wasm", "new.wasm"].map(|name| place.image(name));
+    place.scale(&old, 1);
+    assert_eq!(place.told().await, Ok((old.clone(), 1)));
+    place.scale(&old, 0);
+    place.update(&new);
+    assert_eq!(place.told().await, Ok((old, 0)));
+    let told = place.told().await.unwrap_err();
+    assert_eq!(told, ScaleError::Stopped.to_string());
+}
+
+#[tokio::test]
+async fn once_an_update_under_other_limits_is_told_of_the_old_code_takes_no_call() {
+    let mut place = Place::new().await;
+    let [old, new] =
+        [1, 2].map(|number| place.image_of(&format!("{number}.wasm"), &answering(number)));
+    place.scale(&old, 5);
+    assert_eq!(place.told().await, Ok((old, 5)));
+    let client = place.nats.client().await.unwrap();
+    let peer = Peer::new(client.clone(), PeerConfig::default())
+        .await
+        .unwrap();
+    // Whoever is promised room keeps the old code here for a while.
+    let promise = client.request("default.a.wrpc.room", Bytes::new());
+    timeout(SOON, promise).await.unwrap().unwrap();
+    let limits = StringMap::from([("max_execution_time".to_owned(), "9".to_owned())]);
+    place.order(ScaleComponentCommand {
+        component_ref: new.clone(),
+        count: 5,
+        component_limits: limits,
+        allow_update: true,
+        ..ScaleComponentCommand::default()
+    });
+    assert_eq!(place.told().await, Ok((new.clone(), 5)));
+    assert_eq!(place.told().await, Ok((new, 0)));
+    for _ in 0..100 {
+        let due = Instant::now() + SOON;
+        let invocation = Invocation::new("default.a.wrpc.0.0.1.one", due).source("test");
+        let answer = peer.call(invocation, Bytes::new()).await.unwrap();
+        assert_eq!(answer, b"\x02"[..]);
+    }
 }

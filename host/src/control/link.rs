@@ -9,15 +9,19 @@ use lattice_core::link::{LinkState, LinkStatus};
 use lattice_core::record::restore_rules;
 use lattice_core::subject::ProviderSubjects;
 use lattice_core::{ComponentId, ConfigName, Link, ResolvedLink, StringMap, config};
-use lattice_store::{DeletedLink, PutLinkError};
+use lattice_store::{DeletedLink, LatticeStore, PutLinkError, StoreError};
 use tokio::time::timeout;
 
 use super::HostApi;
+use crate::links::LinkTable;
 use crate::providers::publish;
 
 /// How long a reply waits until this host itself has seen the change. The change is stored by
 /// then; whoever asks this host next should find it.
 const SEEN_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long it waits besides for the store to say that it is otherwise. Clients wait two seconds.
+const SAID_WITHIN: Duration = Duration::from_millis(500);
 
 impl HostApi {
     /// All links, with what their ends report about them.
@@ -48,11 +52,17 @@ impl HostApi {
             Ok(_replaced) => {}
             Err(error) => return Err(self.link_refused(link, &error)),
         }
-        if let Ok(source) = ComponentId::new(&link.source_id) {
-            let known = self.links.until(|links| links.contains(&link), &source);
-            let _seen = timeout(SEEN_WITHIN, known).await;
+        let resolved = self.for_old_providers(&link).await;
+        // Last, so that what is told does not come after the news that it is gone.
+        let source = ComponentId::new(&link.source_id)?;
+        let is_there = is_so(&self.links, &self.store, &source, |links| {
+            links.contains(&link)
+        });
+        if is_there.await
+            && let Some(resolved) = resolved
+        {
+            self.tell_old_providers(&link, &resolved).await;
         }
-        self.tell_old_providers(&link).await;
         self.events.publish(Event::LinkdefSet(link));
         Ok(Outcome::message("successfully set link"))
     }
@@ -70,12 +80,8 @@ impl HostApi {
     }
 
     pub(super) async fn remove_link(&self, request: DeleteLinkRequest) -> Done {
-        // The record has its name. The other names are compared with what is stored, whatever that is.
         let source = ComponentId::new(&request.source_id)?;
-        let (namespace, package) = (&request.wit_namespace, &request.wit_package);
-        let links = self.store.links();
-        let deleted = links.delete_named(&source, namespace, package, &request.name);
-        let removed = match deleted.await {
+        let removed = match self.delete_stored(&source, &request).await {
             Ok(DeletedLink::NoSpec) => {
                 self.tell_again(&source, &request).await;
                 return Ok(Outcome::message(
@@ -87,9 +93,11 @@ impl HostApi {
                 None
             }
             Ok(DeletedLink::Removed(link)) => {
-                let gone = self.links.until(|links| !links.contains(&link), &source);
-                let _seen = timeout(SEEN_WITHIN, gone).await;
-                self.tell_removed(&link).await;
+                let is_it = |known: &Link| request.means(known) && known.target == link.target;
+                let is_gone = |links: &[Link]| !links.iter().any(is_it);
+                if is_so(&self.links, &self.store, &source, is_gone).await {
+                    self.tell_removed(&link).await;
+                }
                 Some(link)
             }
             Err(error) => {
@@ -109,6 +117,25 @@ impl HostApi {
             interfaces: removed.map(|link| link.interfaces),
         }));
         Ok(Outcome::message("successfully deleted link"))
+    }
+
+    /// Deletes a link where it is stored, and where it is still to be written back to a store that was lost.
+    async fn delete_stored(
+        &self,
+        source: &ComponentId,
+        request: &DeleteLinkRequest,
+    ) -> Result<DeletedLink, StoreError> {
+        // First, or it would be put again after it was deleted.
+        let was_lost = self.unwritten.forget(source, |link| request.means(link));
+        // The record has its name. The other names are compared with what is stored, whatever that is.
+        let (namespace, package) = (&request.wit_namespace, &request.wit_package);
+        let links = self.store.links();
+        let deleted = links.delete_named(source, namespace, package, &request.name);
+        let deleted = deleted.await;
+        if was_lost {
+            self.links.take_away(source, |link| request.means(link));
+        }
+        deleted
     }
 
     /// Tells both ends of a link that it is gone.
@@ -134,19 +161,24 @@ impl HostApi {
         }
     }
 
-    /// Providers of old hosts, and those that no host has started, listen on plain subjects. A
-    /// link that uses a secret is not told there, and one with rules not to its source: no host keeps
-    /// them for a provider that is one.
-    async fn tell_old_providers(&self, link: &Link) {
+    /// What providers of old hosts, and those that no host has started, are told of a link. One that uses
+    /// a secret is not told there, and none whose configs cannot be had: it would come with others than
+    /// it has.
+    async fn for_old_providers(&self, link: &Link) -> Option<ResolvedLink> {
         if link.config_names().any(config::is_secret_name) {
-            return;
+            return None;
         }
-        let source = self.merged(&link.source_config).await;
-        let target = self.merged(&link.target_config).await;
-        let resolved = ResolvedLink::new(link, source, target);
+        let source = merged(&self.store, &link.source_config).await?;
+        let target = merged(&self.store, &link.target_config).await?;
+        Some(ResolvedLink::new(link, source, target))
+    }
+
+    /// Old providers listen on plain subjects. A link with rules is not told there to its source: no
+    /// host keeps them for a provider that is one.
+    async fn tell_old_providers(&self, link: &Link, resolved: &ResolvedLink) {
         let is_ruled = !link.rules.is_empty() && link.source_id != link.target;
         for end in self.ends(link).into_iter().skip(usize::from(is_ruled)) {
-            publish(&self.rpc, &end.link_put(), &resolved).await;
+            publish(&self.rpc, &end.link_put(), resolved).await;
         }
     }
 
@@ -159,18 +191,113 @@ impl HostApi {
             .map(|id| ProviderSubjects::new(lattice, &id))
             .collect()
     }
+}
 
-    /// The merged content of configs; those that cannot be read now count as empty.
-    async fn merged(&self, names: &[String]) -> StringMap {
-        let mut configs = Vec::with_capacity(names.len());
-        for name in names.iter().filter_map(|name| ConfigName::new(name).ok()) {
-            match self.store.configs().get(&name).await {
-                Ok(found) => configs.extend(found),
-                Err(error) => {
-                    tracing::warn!(config = name.as_str(), %error, "told a link without a config");
-                }
+/// Whether the links of a source are so: as this host sees them now or soon, or unless they are stored
+/// otherwise, since it may be behind. What a request has changed may have been changed again. When the store
+/// does not say, whoever is told once too often is better off than who is never told.
+async fn is_so(
+    table: &LinkTable,
+    store: &LatticeStore,
+    source: &ComponentId,
+    condition: impl Fn(&[Link]) -> bool,
+) -> bool {
+    let seen = timeout(SEEN_WITHIN, table.until(&condition, source));
+    if seen.await.is_ok() {
+        return true;
+    }
+    let stored = timeout(SAID_WITHIN, store.links().sure_spec(source));
+    match stored.await {
+        Ok(Ok(spec)) => condition(spec.as_ref().map_or(&[], |spec| spec.links.as_slice())),
+        Ok(Err(error)) => {
+            let source = source.as_str();
+            tracing::debug!(source, %error, "old providers are told of a link that cannot be read");
+            true
+        }
+        Err(_) => true,
+    }
+}
+
+/// The merged content of configs; `None` when one of them cannot be had now.
+async fn merged(store: &LatticeStore, names: &[String]) -> Option<StringMap> {
+    let mut configs = Vec::with_capacity(names.len());
+    for config in names {
+        let name = ConfigName::new(config).ok()?;
+        match store.configs().get(&name).await {
+            Ok(Some(found)) => configs.push(found),
+            Ok(None) => {
+                tracing::warn!(
+                    config,
+                    "old providers are not told of a link: its config is gone"
+                );
+                return None;
+            }
+            Err(error) => {
+                tracing::warn!(
+                    config,
+                    %error,
+                    "old providers are not told of a link: its config cannot be read"
+                );
+                return None;
             }
         }
-        config::merge(&configs)
+    }
+    Some(config::merge(&configs))
+}
+
+#[cfg(test)]
+mod tests {
+    use lattice_core::LatticeName;
+    use lattice_nats_box::NatsBox;
+    use lattice_store::StoreOptions;
+
+    use super::*;
+
+    async fn store() -> (NatsBox, LatticeStore) {
+        let nats = NatsBox::start().await.unwrap();
+        let client = nats.client().await.unwrap();
+        let lattice = LatticeName::default();
+        let store = LatticeStore::open(client, &lattice, StoreOptions::default());
+        (nats, store.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_old_providers_are_told_of_goes_by_what_is_stored_and_not_by_the_request() {
+        let (mut nats, store) = store().await;
+        let text = r#"{"source_id": "a", "target": "kv", "name": "default",
+            "wit_namespace": "wasi", "wit_package": "keyvalue", "interfaces": ["store"]}"#;
+        let link: Link = serde_json::from_str(text).unwrap();
+        let source = ComponentId::new("a").unwrap();
+        // A host that is behind, whatever happens.
+        let table = LinkTable::new(LatticeName::default());
+        store.put_link(&link).await.unwrap();
+        let is_there = |links: &[Link]| links.contains(&link);
+        assert!(is_so(&table, &store, &source, is_there).await);
+        store.links().delete(&link.key().unwrap()).await.unwrap();
+        assert!(!is_so(&table, &store, &source, is_there).await);
+        let mut other = link.clone();
+        other.interfaces.push("atomics".to_owned());
+        store.put_link(&other).await.unwrap();
+        assert!(!is_so(&table, &store, &source, is_there).await);
+        // Nobody says that it is otherwise.
+        nats.stop();
+        assert!(is_so(&table, &store, &source, is_there).await);
+    }
+
+    #[tokio::test]
+    async fn configs_that_are_gone_or_cannot_be_read_do_not_count_as_empty() {
+        let (_nats, store) = store().await;
+        let there = ConfigName::new("there").unwrap();
+        let content = StringMap::from([("key".to_owned(), "value".to_owned())]);
+        store.configs().put(&there, &content).await.unwrap();
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(merged(&store, &names(&["there"])).await, Some(content));
+        assert_eq!(merged(&store, &names(&["there", "gone"])).await, None);
+        assert_eq!(merged(&store, &names(&[])).await, Some(StringMap::new()));
     }
 }

@@ -7,6 +7,7 @@ use lattice_control::{ControlError, Done, Outcome};
 use lattice_core::{ComponentId, ErrorCode, ImageRef};
 
 use super::HostApi;
+use super::component::check_told;
 use crate::providers::ProviderError;
 
 impl HostApi {
@@ -31,6 +32,8 @@ impl HostApi {
     pub(super) fn start(&self, command: StartProviderCommand) -> Done {
         let id = ComponentId::new(&command.provider_id)?;
         let image = ImageRef::new(&command.provider_ref)?;
+        check_told(&id, "annotations", &command.annotations)?;
+        check_told(&id, "names of configs", &command.config)?;
         self.providers
             .start(id, image, command.annotations, command.config)
             .map_err(refused)?;

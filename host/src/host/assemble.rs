@@ -94,7 +94,7 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
         SharedCode::start(&runtime, cluster, common.store.code())
     });
     let tables = (Arc::clone(&common.links), Arc::clone(&common.claims));
-    let sync = sync::follow(common.store.clone(), tables.0, tables.1).await?;
+    let (sync, unwritten) = sync::follow(common.store.clone(), tables.0, tables.1).await?;
     let gate = &common.config.adaptive_limit;
     let gate = gate.then(|| threads::gate(long_calls.handle(), common.config.runtime.tick));
     let (gate, watched) = gate.unzip();
@@ -113,6 +113,7 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
         providers: Arc::clone(&providers),
         links: Arc::clone(&common.links),
         claims: Arc::clone(&common.claims),
+        unwritten,
         registries: Registries::default(),
         store: common.store.clone(),
         events: Arc::clone(&common.events),

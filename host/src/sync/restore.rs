@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_core::ComponentId;
 use lattice_core::record::{ComponentSpec, StoredClaims};
-use lattice_store::{Backoff, LatticeSnapshot, LatticeStore, StoreError, add_missing_links};
+use lattice_core::{ComponentId, Link};
+use lattice_store::{
+    Backoff, LatticeSnapshot, LatticeStore, StoreError, add_missing_links, is_missing,
+};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
@@ -34,14 +36,19 @@ struct Shared {
 
 impl Shared {
     /// What is to be written, in the order of ids.
-    fn unwritten(&self) -> Vec<(ComponentId, ComponentSpec)> {
+    fn unwritten(&self) -> Vec<ComponentId> {
         let lost = self.lost.lock();
         let unwritten = lost.iter().filter(|(_, lost)| !lost.is_written);
-        let mut all: Vec<_> = unwritten
-            .map(|(id, lost)| (id.clone(), lost.spec.clone()))
-            .collect();
-        all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let mut all: Vec<_> = unwritten.map(|(id, _)| id.clone()).collect();
+        all.sort_unstable();
         all
+    }
+
+    /// A spec, if it is still to be written.
+    fn still_lost(&self, id: &ComponentId) -> Option<ComponentSpec> {
+        let lost = self.lost.lock();
+        let lost = lost.get(id).filter(|lost| !lost.is_written)?;
+        Some(lost.spec.clone())
     }
 
     /// The same of claims, in the order of subjects.
@@ -51,10 +58,31 @@ impl Shared {
         all
     }
 
+    fn forget(&self, id: &ComponentId) {
+        self.lost.lock().remove(id);
+    }
+
     fn written(&self, id: &ComponentId) {
         if let Some(lost) = self.lost.lock().get_mut(id) {
             lost.is_written = true;
         }
+    }
+}
+
+/// What of a lost store is still to be written back, for those who delete some of it.
+#[derive(Debug)]
+pub(crate) struct Unwritten(Arc<Shared>);
+
+impl Unwritten {
+    /// Has links of a source no longer written back. Tells whether there were any.
+    pub(crate) fn forget(&self, source: &ComponentId, is_meant: impl Fn(&Link) -> bool) -> bool {
+        let mut all = self.0.lost.lock();
+        let Some(lost) = all.get_mut(source).filter(|lost| !lost.is_written) else {
+            return false;
+        };
+        let before = lost.spec.links.len();
+        lost.spec.links.retain(|link| !is_meant(link));
+        lost.spec.links.len() < before
     }
 }
 
@@ -75,6 +103,11 @@ impl Restorer {
         }
     }
 
+    /// What is still to be written back.
+    pub(super) fn unwritten(&self) -> Unwritten {
+        Unwritten(Arc::clone(&self.shared))
+    }
+
     /// Has specs written back; hosts that do so at the same time write the same.
     pub(super) fn add(&self, specs: impl IntoIterator<Item = (ComponentId, ComponentSpec)>) {
         let is_written = false;
@@ -87,7 +120,7 @@ impl Restorer {
 
     /// Has a spec no longer written back, because somebody has deleted it.
     pub(super) fn forget(&self, id: &ComponentId) {
-        self.shared.lost.lock().remove(id);
+        self.shared.forget(id);
     }
 
     /// Has claims written back, unless somebody puts or deletes them meanwhile.
@@ -104,7 +137,9 @@ impl Restorer {
     /// Puts those links into a spec out of the store that are still to be written there.
     pub(super) fn complete(&self, id: &ComponentId, spec: &mut ComponentSpec) {
         let mut all = self.shared.lost.lock();
-        let Some(lost) = all.get(id) else { return };
+        let Some(lost) = all.get_mut(id) else { return };
+        // What is there again is not missed any more: somebody may delete it.
+        lost.spec.links.retain(|link| is_missing(link, &spec.links));
         // What was written has come with it, or was changed since.
         if lost.is_written || !add_missing_links(spec, &lost.spec.links) {
             all.remove(id);
@@ -161,12 +196,19 @@ async fn write_back(shared: Arc<Shared>, store: LatticeStore) {
 async fn write_all(
     shared: &Shared,
     store: &LatticeStore,
-    specs: Vec<(ComponentId, ComponentSpec)>,
+    specs: Vec<ComponentId>,
 ) -> Result<(), StoreError> {
     let mut outcome = Ok(());
-    for (id, spec) in specs {
-        match store.links().restore(&id, &spec).await {
+    for id in specs {
+        // While others were written, somebody may have deleted it.
+        let known = || shared.still_lost(&id);
+        match store.links().restore(&id, known).await {
             Ok(()) => shared.written(&id),
+            // What stands there now is no spec, which no further attempt changes.
+            Err(error @ StoreError::Malformed { .. }) => {
+                shared.forget(&id);
+                tracing::error!(source = id.as_str(), %error, "could not write links back");
+            }
             Err(error) => outcome = Err(error),
         }
     }
@@ -195,8 +237,8 @@ async fn write_claims(
 mod tests {
     use super::*;
 
+    use lattice_core::LatticeName;
     use lattice_core::record::StoredProviderClaims;
-    use lattice_core::{LatticeName, Link};
     use lattice_nats_box::NatsBox;
     use lattice_store::StoreOptions;
     use serde_json::json;
@@ -278,6 +320,70 @@ mod tests {
         let mut told = spec(&["two"]);
         restorer.complete(&id(), &mut told);
         assert_eq!(told, spec(&["two"]));
+    }
+
+    #[tokio::test]
+    async fn what_was_deleted_while_others_were_written_back_stays_so() {
+        let (_nats, store, _restorer) = place().await;
+        let (shared, other) = (Shared::default(), ComponentId::new("b").unwrap());
+        let (spec, is_written) = (spec(&["one"]), false);
+        shared.lost.lock().insert(id(), Lost { spec, is_written });
+        let begun_with = vec![id(), other.clone()];
+        write_all(&shared, &store, begun_with).await.unwrap();
+        assert!(store.links().spec(&id()).await.unwrap().is_some());
+        assert!(store.links().spec(&other).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_link_that_is_deleted_before_it_is_written_back_stays_so() {
+        let (mut nats, store, restorer) = place().await;
+        nats.stop();
+        restorer.add([(id(), spec(&["one", "two"]))]);
+        let unwritten = restorer.unwritten();
+        assert!(unwritten.forget(&id(), |link| link.name == "one"));
+        assert!(!unwritten.forget(&id(), |link| link.name == "one"));
+        nats.restart_wiped().await.unwrap();
+        let written = async {
+            while !restorer.shared.unwritten().is_empty() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(SOON, written).await.unwrap();
+        let found = store.links().spec(&id()).await.unwrap();
+        assert_eq!(found, Some(spec(&["two"])));
+        assert!(!unwritten.forget(&id(), |_| true));
+    }
+
+    #[tokio::test]
+    async fn a_link_that_was_there_again_and_is_deleted_stays_so() {
+        let (mut nats, _, restorer) = place().await;
+        nats.stop();
+        restorer.add([(id(), spec(&["one", "two"]))]);
+        let mut told = spec(&["one"]);
+        restorer.complete(&id(), &mut told);
+        assert_eq!(told, spec(&["one", "two"]));
+        let mut told = spec(&[]);
+        restorer.complete(&id(), &mut told);
+        assert_eq!(told, spec(&["two"]));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_left_as_it_is() {
+        let (nats, _store, restorer) = place().await;
+        let jetstream = async_nats::jetstream::new(nats.client().await.unwrap());
+        let bucket = jetstream
+            .get_key_value("LATTICEDATA_default")
+            .await
+            .unwrap();
+        bucket.put("COMPONENT_a", "oops".into()).await.unwrap();
+        restorer.add([(id(), spec(&["one"]))]);
+        let given_up = async {
+            while !restorer.shared.unwritten().is_empty() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(SOON, given_up).await.unwrap();
+        assert_eq!(bucket.get("COMPONENT_a").await.unwrap().unwrap(), "oops");
     }
 
     #[tokio::test]

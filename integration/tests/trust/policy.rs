@@ -321,6 +321,41 @@ async fn the_reference_service_decides_by_its_rules_and_tells_of_changes() -> Re
 }
 
 #[tokio::test]
+async fn a_scale_to_another_image_is_asked_for_as_what_will_run() -> Result<()> {
+    let lattice = Lattice::start_host(&WITH_POLICY).await?;
+    let service = Service::start(&lattice).await?;
+    let event = scaled(&lattice, "probe", 3).await?;
+    ensure!(event.name == "component_scaled", "{}", event.body);
+    let (host, mark, other) = (
+        lattice.host(0),
+        lattice.events.len(),
+        component("http-hello")?,
+    );
+    let command = json!({
+        "component_ref": other, "component_id": "probe", "count": 7, "host_id": host,
+        "allow_update": true,
+    });
+    lattice
+        .ctl_ok(&format!("component.scale.{host}"), command)
+        .await?;
+    let ended = |event: &Event| {
+        event.name.starts_with("component_scale") && event.data("component_id") == "probe"
+    };
+    let event = lattice.events.wait_after(mark, ended, STEP).await?;
+    ensure!(event.name == "component_scaled", "{}", event.body);
+    let asked = service.of_kind("startComponent");
+    let about: Vec<_> = asked
+        .iter()
+        .skip(1)
+        .map(|asked| &asked["request"])
+        .collect();
+    ensure!(about.len() == 1, "{about:?}");
+    ensure!(about[0]["imageRef"] == other, "{}", about[0]);
+    ensure!(about[0]["maxInstances"] == 7, "{}", about[0]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_denied_request_is_403_over_http() -> Result<()> {
     let lattice = Lattice::start_host(&WITH_POLICY).await?;
     let service = Service::start(&lattice).await?;

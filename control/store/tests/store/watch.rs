@@ -132,7 +132,7 @@ async fn a_wiped_server_gives_a_fresh_bucket_and_the_watch_goes_on() {
     assert!(!resync(&mut watch).await.fresh);
     nats.restart_wiped().await.unwrap();
     let snapshot = resync(&mut watch).await;
-    assert!(snapshot.fresh && snapshot.specs.is_empty());
+    assert!(snapshot.fresh && snapshot.lost_lately && snapshot.specs.is_empty());
     store.links().put(&link("a", "b", "default")).await.unwrap();
     let LatticeChange::SpecPut { id, .. } = next(&mut watch).await else {
         panic!()
@@ -167,7 +167,7 @@ async fn a_bucket_replaced_under_a_live_connection_is_noticed() {
             other => panic!("unexpected {other:?}"),
         }
     };
-    assert!(snapshot.fresh);
+    assert!(snapshot.fresh && snapshot.lost_lately);
     assert!(snapshot.specs.contains_key("new") && snapshot.specs.len() == 1);
 }
 

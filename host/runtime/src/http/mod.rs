@@ -4,6 +4,7 @@ pub(crate) mod error;
 mod serve;
 mod streaming;
 mod tails;
+mod unwritten;
 
 use std::fmt;
 

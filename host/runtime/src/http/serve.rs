@@ -6,8 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use futures::future::BoxFuture;
-use http::HeaderMap;
 use http::header::HOST;
+use http::{HeaderMap, Method};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use tokio::sync::oneshot;
@@ -22,6 +22,7 @@ use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 use super::error::{from_wire, guest_to_wire, to_wire};
 use super::streaming::{GuestBody, Start};
 use super::tails::{self, Tails};
+use super::unwritten::{is_head_only, unwritten};
 use super::{HttpBody, HttpResponse, ResponseBody};
 use crate::component::{Shared, classify, meter};
 use crate::instance::{Rested, Seat};
@@ -64,7 +65,7 @@ impl HttpPlan {
         cx: CallContext,
         request: http::Request<HttpBody>,
     ) -> Result<Exchange, HttpCallError> {
-        let deadline = cx.deadline;
+        let (deadline, method) = (cx.deadline, request.method().clone());
         let meter = meter(shelf.shared());
         let mut seat = Seat::take(shelf, cx, &meter);
         let (answer, answered) = oneshot::channel();
@@ -80,6 +81,7 @@ impl HttpPlan {
         };
         Ok(Exchange {
             guest: Guest::running(Box::pin(Metered::new(meter, guest))),
+            method,
             deadline,
             timer: None,
             tails: Arc::downgrade(&self.tails),
@@ -195,6 +197,8 @@ impl Guest {
 /// A guest and its answer, driven together until there is something to return.
 pub(crate) struct Exchange {
     guest: Guest,
+    /// Of the request.
+    method: Method,
     deadline: Instant,
     /// Made when there is something to wait for.
     timer: Option<Pin<Box<Sleep>>>,
@@ -222,8 +226,9 @@ impl Exchange {
         match answer {
             Some(Ok(response)) => {
                 let (head, body) = response.into_parts();
+                let is_head_only = is_head_only(&self.method, head.status);
+                self.body = Some(if is_head_only { unwritten(body) } else { body });
                 self.head = Some(head);
-                self.body = Some(body);
                 Ok(true)
             }
             Some(Err(code)) => {

@@ -3,18 +3,19 @@
 use wasmtime::component::{Linker, Resource, ResourceType};
 use wasmtime_wasi::p2::IoError;
 
-use super::chain;
+use super::kept_chain;
 use crate::InvokeError;
 use crate::store::Ctx;
 
 /// `error` of `wrpc:rpc/error`.
 pub(crate) struct RpcError(pub(crate) String);
 
-/// The text of a stream error that comes from a call, `None` for any other stream error.
+/// The text of a stream error that comes from a call, as it is kept for a handle; `None` for any
+/// other stream error.
 pub(super) fn lattice_text(error: &IoError) -> Option<String> {
     error
         .downcast_ref::<InvokeError>()
-        .map(|error| chain(error))
+        .map(|error| kept_chain(error))
 }
 
 pub(super) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
@@ -47,4 +48,21 @@ pub(super) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
         "[method]error.to-debug-string",
         |store, (error,): (Resource<RpcError>,)| Ok((store.data().table.get(&error)?.0.clone(),)),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_stream_error_is_cut_where_it_is_too_long_to_be_kept() {
+        let error = |bytes: usize| {
+            let message = "x".repeat(bytes);
+            let target = "other".to_owned();
+            lattice_text(&InvokeError::Failed { target, message }.into()).unwrap()
+        };
+        assert!(error(100).len() >= 100);
+        assert!(error(1 << 20).len() < 1 << 16);
+        assert_eq!(lattice_text(&wasmtime::Error::msg("another")), None);
+    }
 }

@@ -1,4 +1,4 @@
-;; Answers with five bytes under the length LENGTH, and leaves the body without an end.
+;; Answers with WRITTEN bytes under the length LENGTH, and leaves the body without an end.
 (module
   (import "wasi:http/types@0.2.6" "[static]fields.from-list"
     (func $fields (param i32 i32 i32)))
@@ -26,5 +26,5 @@
     (call $write (i32.load (i32.const 140)) (i32.const 144))
     (call $answer (local.get $out) (i32.const 0) (local.get $made) (i32.const 0) (i64.const 0)
       (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))
-    (call $send (i32.load (i32.const 148)) (i32.const 96) (i32.const 5) (i32.const 152))
+    (call $send (i32.load (i32.const 148)) (i32.const 96) (i32.const WRITTEN) (i32.const 152))
     (call $drop (i32.load (i32.const 148)))))

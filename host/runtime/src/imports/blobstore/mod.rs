@@ -4,6 +4,7 @@
 //! of a container take the link for `wasi:blobstore/container`, the other functions that for
 //! `wasi:blobstore/blobstore`.
 
+mod ahead;
 mod chunks;
 mod names;
 mod pipe;
@@ -337,9 +338,10 @@ fn link_get_data(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()>
                 let first = store.data().table.get(&handle)?.version;
                 let params = (id.clone(), start, end);
                 let outbound = store.data().outbound();
-                let data = open(outbound, FUNCTION, &params, || Plan::Bytes, first)
-                    .await
-                    .and_then(|(reply, version)| BlobData::from_reply(reply, version));
+                let reply = open(outbound, FUNCTION, &params, || Plan::Bytes, first).await;
+                let budget = store.data_mut().writing();
+                let data = reply
+                    .and_then(|(reply, version)| BlobData::from_reply(reply, version, &budget));
                 let value = data.map(|data| IncomingValue {
                     data,
                     id,

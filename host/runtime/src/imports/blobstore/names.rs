@@ -4,6 +4,7 @@ use lattice_codec::{DecodeError, Reader};
 use wasmtime::component::{LinkerInstance, Resource, ResourceType};
 
 use super::chunks::{Items, Outcome, read_result, take};
+use super::pipe::{Budget, Held};
 use super::{Container, name, open};
 use crate::StreamingReply;
 use crate::codec::Plan;
@@ -17,6 +18,8 @@ const MAX_NAMES: u64 = 10_000;
 pub(super) struct ObjectNames {
     items: Items,
     outcome: Option<Outcome>,
+    /// For what came with the answer.
+    _held: Held,
 }
 
 pub(super) fn link(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
@@ -40,9 +43,10 @@ pub(super) fn link(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<(
                 let params = (name(store.data(), &handle)?, None::<u64>, None::<u64>);
                 let outbound = store.data().outbound();
                 let plan = || Plan::list(Plan::String);
-                let names = open(outbound, "list-container-objects", &params, plan, first)
-                    .await
-                    .and_then(|(reply, version)| ObjectNames::from_reply(reply, version));
+                let reply = open(outbound, "list-container-objects", &params, plan, first).await;
+                let budget = store.data_mut().writing();
+                let names = reply
+                    .and_then(|(reply, version)| ObjectNames::from_reply(reply, version, &budget));
                 Ok((match names {
                     Ok(names) => Ok(store.data_mut().table.push(names)?),
                     Err(error) => Err(error),
@@ -81,12 +85,17 @@ fn pass_text(r: &mut Reader) -> Result<(), DecodeError> {
 
 impl ObjectNames {
     /// Understands the answer to `list-container-objects` in either version.
-    fn from_reply(mut reply: StreamingReply, version: usize) -> Result<Self, String> {
+    fn from_reply(
+        mut reply: StreamingReply,
+        version: usize,
+        budget: &Budget,
+    ) -> Result<Self, String> {
         let parse = |error: DecodeError| String::from_invoke(&error);
         let mut reader = Reader::new(reply.results.clone());
         if reader.result_is_err().map_err(parse)? {
             return Err(reader.string().map_err(parse)?);
         }
+        let held = budget.hold(reply.results.len())?;
         let count = reader.count(1).map_err(parse)?;
         let start = reader.position();
         for _ in 0..count {
@@ -106,7 +115,11 @@ impl ObjectNames {
         } else {
             Items::ready(count, inline)
         };
-        Ok(Self { items, outcome })
+        Ok(Self {
+            items,
+            outcome,
+            _held: held,
+        })
     }
 
     async fn next(&mut self) -> Result<Option<String>, String> {
@@ -154,11 +167,15 @@ mod tests {
     use super::*;
 
     fn names(results: &'static [u8]) -> Result<ObjectNames, String> {
+        names_within(&Budget::new(100), results)
+    }
+
+    fn names_within(budget: &Budget, results: &'static [u8]) -> Result<ObjectNames, String> {
         let reply = StreamingReply {
             results: Bytes::from_static(results),
             streams: Vec::new(),
         };
-        ObjectNames::from_reply(reply, 1)
+        ObjectNames::from_reply(reply, 1, budget)
     }
 
     #[tokio::test]
@@ -169,5 +186,16 @@ mod tests {
         assert_eq!(three.read(9).await.unwrap(), (all[2..].to_vec(), true));
         assert!(names(b"\x00\x02\x01a\x01\xff").is_err());
         assert!(names(b"\x00\x02\x01a").is_err());
+    }
+
+    #[test]
+    fn names_that_are_kept_count_towards_what_a_call_holds() {
+        let budget = Budget::new(10);
+        let list = || names_within(&budget, b"\x00\x02\x01a\x02bc");
+        let kept = list().unwrap();
+        let refused = list().err().unwrap();
+        assert!(refused.contains("10 bytes"), "{refused}");
+        drop(kept);
+        assert!(list().is_ok());
     }
 }

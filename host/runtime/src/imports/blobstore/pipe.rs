@@ -21,7 +21,7 @@ const WRITE_BUDGET: usize = 64 << 10;
 /// What keeping a chunk takes beside its bytes.
 const CHUNK: usize = 64;
 
-/// How much all pipes, and messages, of a call may hold together. Beyond that its guest gets an
+/// How much all pipes, messages and answers of a call may hold together. Beyond that its guest gets an
 /// error, since nothing that it could wait for has to happen.
 #[derive(Clone)]
 pub(crate) struct Budget {
@@ -47,6 +47,33 @@ impl Budget {
 
     pub(crate) fn give_back(&self, bytes: usize) {
         self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes as much for an answer that a handle keeps, if that is free.
+    pub(super) fn hold(&self, bytes: usize) -> Result<Held, String> {
+        if bytes > self.free() {
+            return Err(format!(
+                "what the call holds would take more than the {} bytes that it may buffer",
+                self.limit
+            ));
+        }
+        self.take(bytes);
+        Ok(Held {
+            budget: self.clone(),
+            bytes,
+        })
+    }
+}
+
+/// What an answer takes of a budget, until it is dropped.
+pub(super) struct Held {
+    budget: Budget,
+    bytes: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes);
     }
 }
 

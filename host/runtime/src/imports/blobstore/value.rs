@@ -1,6 +1,5 @@
 //! `types`: values that are written and values that were read.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 
 use bytes::{Bytes, BytesMut};
@@ -12,8 +11,9 @@ use wasmtime_wasi::p2::{
 };
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, poll_noop, spawn};
 
+use super::ahead::Ahead;
 use super::chunks::{Items, Outcome, path, read_result, take};
-use super::pipe::{Budget, Pipe, Writer};
+use super::pipe::{Budget, Held, Pipe, Writer};
 use super::{INSTANCES, ObjectId, remote_failure};
 use crate::codec::Plan;
 use crate::imports::{FromInvoke as _, chain};
@@ -45,6 +45,8 @@ pub(super) struct BlobData {
     ahead: Ahead,
     /// What ended the reading that counted.
     failed: Option<wasmtime::Error>,
+    /// For what came with the answer.
+    _held: Held,
 }
 
 impl BlobData {
@@ -52,12 +54,14 @@ impl BlobData {
     pub(super) fn from_reply(
         mut reply: crate::StreamingReply,
         version: usize,
+        budget: &Budget,
     ) -> Result<Self, String> {
         let mut reader = Reader::new(reply.results.clone());
         let parse = |error: lattice_codec::DecodeError| String::from_invoke(&error);
         if reader.result_is_err().map_err(parse)? {
             return Err(reader.string().map_err(parse)?);
         }
+        let held = budget.hold(reply.results.len())?;
         let inline = reader.bytes().map_err(parse)?;
         let data_path: &[u32] = if version == 0 { &[0, 0] } else { &[0] };
         let items = match inline.len() {
@@ -65,22 +69,23 @@ impl BlobData {
             count => Items::ready(count, inline),
         };
         if version > 0 {
-            return Ok(Self::new(items, None));
+            return Ok(Self::new(items, None, held));
         }
         let outcome = if reader.future_is_ready().map_err(parse)? {
             Some(Outcome::Ready(read_result(&mut reader).map_err(parse)?))
         } else {
             take(&mut reply, &[0, 1]).map(Outcome::Pending)
         };
-        Ok(Self::new(items, outcome))
+        Ok(Self::new(items, outcome, held))
     }
 
-    fn new(items: Items, outcome: Option<Outcome>) -> Self {
+    fn new(items: Items, outcome: Option<Outcome>, held: Held) -> Self {
         Self {
             items,
             outcome,
             ahead: Ahead::default(),
             failed: None,
+            _held: held,
         }
     }
 
@@ -107,7 +112,7 @@ impl BlobData {
     /// How many bytes there are, once all of them have come.
     fn known_size(&self) -> Option<u64> {
         let left = self.items.all_left()?;
-        Some(left as u64 + self.ahead.bytes as u64)
+        Some(left as u64 + self.ahead.bytes() as u64)
     }
 
     /// How many bytes come, found out by taking them in. They are kept for the guest for as long as
@@ -123,7 +128,7 @@ impl BlobData {
                 }
             }
         }
-        self.ahead.bytes as u64
+        self.ahead.bytes() as u64
     }
 
     async fn collect(mut self, limit: usize) -> Result<Bytes, String> {
@@ -137,43 +142,6 @@ impl BlobData {
             all.extend_from_slice(&bytes);
         }
         Ok(all.freeze())
-    }
-}
-
-/// What was read to be counted, and is still to be given to the guest.
-#[derive(Default)]
-struct Ahead {
-    chunks: VecDeque<Bytes>,
-    bytes: usize,
-    /// What all that the call has in memory is taken from.
-    budget: Option<Budget>,
-}
-
-impl Ahead {
-    fn push(&mut self, bytes: Bytes, budget: &Budget) {
-        let budget = self.budget.get_or_insert_with(|| budget.clone());
-        budget.take(bytes.len());
-        self.bytes += bytes.len();
-        self.chunks.push_back(bytes);
-    }
-
-    fn pop(&mut self) -> Option<Bytes> {
-        let bytes = self.chunks.pop_front()?;
-        self.give_back(bytes.len());
-        Some(bytes)
-    }
-
-    fn give_back(&mut self, bytes: usize) {
-        self.bytes -= bytes;
-        if let Some(budget) = &self.budget {
-            budget.give_back(bytes);
-        }
-    }
-}
-
-impl Drop for Ahead {
-    fn drop(&mut self) {
-        self.give_back(self.bytes);
     }
 }
 
@@ -464,6 +432,27 @@ fn size_of_range(size: u64, start: u64, end: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn data_that_came_with_an_answer_counts_towards_what_a_call_holds() {
+        let budget = Budget::new(10);
+        let get = |version: usize, results: &'static [u8]| {
+            let reply = crate::StreamingReply {
+                results: Bytes::from_static(results),
+                streams: Vec::new(),
+            };
+            BlobData::from_reply(reply, version, &budget)
+        };
+        let inline: [&[u8]; 2] = [b"\x00\x03abc\x01\x00", b"\x00\x04abcd"];
+        for (version, results) in inline.into_iter().enumerate() {
+            let kept = get(version, results).unwrap();
+            let refused = get(version, results).err().unwrap();
+            assert!(refused.contains("10 bytes"), "{refused}");
+            drop(kept);
+            assert!(get(version, results).is_ok());
+        }
+        assert_eq!(budget.free(), 10);
+    }
 
     #[test]
     fn a_range_has_the_bytes_that_the_object_has_of_it() {

@@ -1,0 +1,90 @@
+//! Tests of what becomes of a lost store.
+
+use super::*;
+
+use lattice_core::{LatticeName, Link};
+use lattice_nats_box::NatsBox;
+use lattice_store::StoreOptions;
+
+const SOON: Duration = Duration::from_secs(60);
+
+fn id(text: &str) -> ComponentId {
+    ComponentId::new(text).unwrap()
+}
+
+fn link(name: &str) -> Link {
+    serde_json::from_value(serde_json::json!({
+        "source_id": "a", "target": "kv", "name": name, "wit_namespace": "wasi",
+        "wit_package": "keyvalue", "interfaces": ["store"],
+    }))
+    .unwrap()
+}
+
+fn spec(names: &[&str]) -> ComponentSpec {
+    ComponentSpec {
+        url: String::new(),
+        links: names.iter().map(|name| link(name)).collect(),
+    }
+}
+
+async fn place() -> (NatsBox, LatticeStore, Follower) {
+    let nats = NatsBox::start().await.unwrap();
+    let lattice = LatticeName::default();
+    let client = nats.client().await.unwrap();
+    let store = LatticeStore::open(client, &lattice, StoreOptions::default());
+    let store = store.await.unwrap();
+    let follower = Follower {
+        restorer: Restorer::start(store.clone()),
+        links: Arc::new(LinkTable::new(lattice)),
+        claims: Arc::default(),
+    };
+    (nats, store, follower)
+}
+
+#[tokio::test]
+async fn a_link_in_a_new_store_takes_no_other_of_its_source_away() {
+    let (_nats, store, follower) = place().await;
+    let source = id("a");
+    follower.links.put(&source, spec(&["one", "two"]));
+    // Somebody was faster than this host.
+    store.links().put(&link("three")).await.unwrap();
+    let mut snapshot = LatticeSnapshot {
+        fresh: true,
+        lost_lately: true,
+        ..LatticeSnapshot::default()
+    };
+    snapshot.specs.insert(source.clone(), spec(&["three"]));
+    follower.resync(snapshot);
+    let all = spec(&["three", "one", "two"]).links;
+    assert_eq!(follower.links.spec(&source).unwrap().links, all);
+    let written = async {
+        while store.links().spec(&source).await.unwrap().unwrap().links != all {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(SOON, written).await.unwrap();
+}
+
+#[test]
+fn what_a_new_store_has_of_a_source_is_not_written_back() {
+    let known = spec(&["one"]);
+    assert!(lacks(&spec(&["two"]), &known));
+    assert!(!lacks(&spec(&["two", "one"]), &known));
+}
+
+#[tokio::test]
+async fn a_store_that_was_lost_long_ago_says_which_links_of_a_source_there_are() {
+    let (_nats, _store, follower) = place().await;
+    for source in ["a", "b"] {
+        follower.links.put(&id(source), spec(&["one", "two"]));
+    }
+    let mut snapshot = LatticeSnapshot {
+        fresh: true,
+        ..LatticeSnapshot::default()
+    };
+    snapshot.specs.insert(id("a"), spec(&["two"]));
+    let lost = follower.lost(&snapshot);
+    assert_eq!(lost, [(id("b"), spec(&["one", "two"]))]);
+    follower.resync(snapshot);
+    assert_eq!(follower.links.spec(&id("a")), Some(spec(&["two"])));
+}
