@@ -11,14 +11,18 @@ use crate::error::{CliError, Code, Result};
 mod address;
 mod args;
 mod gone;
+mod greeting;
 mod lattice;
 mod settings;
 
-pub(crate) use address::{is_local, is_local_server};
+pub(crate) use address::{is_local, is_local_server, leads_to_own, port_apart, split_port};
 pub(crate) use args::{ConnectionArgs, RpcArgs};
 pub(crate) use gone::Gone;
+#[cfg(test)]
+pub(crate) use greeting::greeter;
+pub(crate) use greeting::{GREETING, reach};
 pub(crate) use lattice::{Lattice, Search};
-pub(crate) use settings::{Given, Settings, Side, lattice_name};
+pub(crate) use settings::{DEFAULT_HOST, Given, Settings, Side, lattice_name};
 
 /// The name of the client as the server shows it.
 const CLIENT_NAME: &str = "wash";

@@ -19,7 +19,7 @@ use lattice_core::LatticeName;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::connection::is_local_server;
+use crate::connection::{DEFAULT_HOST, is_local_server, split_port};
 use crate::dirs;
 use crate::error::{CliError, Code, Result};
 use crate::process::ProcessRecord;
@@ -170,7 +170,8 @@ impl LatticeDir {
         self.nats().join("jetstream")
     }
 
-    /// Whether what the lattice stores, if anything, lies in the folder of its own server.
+    /// Whether what the lattice has stored since it was last started, if anything, lies in the folder
+    /// of its own server.
     pub(crate) fn has_own_store(&self) -> bool {
         self.recorded_address().is_none_or(|address| {
             let likely = || is_local_server(&address.host) && self.jetstream().is_dir();
@@ -261,7 +262,19 @@ impl LatticeDir {
     /// Where it listened when the lattice was last started.
     pub(crate) fn recorded_address(&self) -> Option<LocalAddress> {
         let bytes = fs::read(self.root.join("lattice.json")).ok()?;
-        serde_json::from_slice(&bytes).ok()
+        let mut address: LocalAddress = serde_json::from_slice(&bytes).ok()?;
+        // Older versions noted the port behind the host where it was given so.
+        if let Some((host, port)) = split_port(&address.host) {
+            (address.host, address.port) = (host.to_owned(), port);
+        }
+        Some(address)
+    }
+
+    /// The host at which a server of its own listens, which is of this machine.
+    pub(crate) fn own_host(&self) -> String {
+        let recorded = self.recorded_address().map(|address| address.host);
+        let of_here = recorded.filter(|host| is_local_server(host));
+        of_here.unwrap_or_else(|| DEFAULT_HOST.to_owned())
     }
 
     pub(crate) fn record_address(&self, address: &LocalAddress) -> Result<()> {

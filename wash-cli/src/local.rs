@@ -1,14 +1,15 @@
 //! Stopping what `wash up` started on this machine.
 
+use std::fs::File;
 use std::time::Duration;
 
 use futures::future::join_all;
 use lattice_core::{HostId, LatticeName};
 use tokio::time::Instant;
 
-use crate::connection::is_local_server;
+use crate::connection::leads_to_own;
 use crate::error::Result;
-use crate::lattice_dir::{HostEntry, LatticeDir};
+use crate::lattice_dir::{HostEntry, LatticeDir, LocalAddress};
 
 /// A host drains its calls and stops its providers before it ends.
 const HOST_GRACE: Duration = Duration::from_secs(20);
@@ -16,6 +17,8 @@ const HOST_GRACE: Duration = Duration::from_secs(20);
 const EXIT_GRACE: Duration = Duration::from_secs(10);
 /// A NATS server writes its streams before it ends.
 const BROKER_GRACE: Duration = Duration::from_secs(10);
+/// How long another command is waited for that starts or stops the lattice whose server is to stop.
+const OTHERS: Duration = Duration::from_secs(5);
 
 /// How stopping one host went.
 #[derive(Debug)]
@@ -85,24 +88,37 @@ pub(crate) enum BrokerStop {
     Stopped(LatticeDir),
     /// It does not end.
     Stuck,
-    /// Hosts of these lattices still use it.
+    /// Hosts of these lattices still use it, or one of them is being started or stopped.
     InUse(Vec<String>),
     /// None runs that `wash up` started.
     NotOurs,
 }
 
 /// Stops the NATS server of the lattice, unless hosts here still use it. A server that another
-/// lattice started, and kept only for this one, is stopped too.
-pub(crate) async fn stop_broker(dir: &LatticeDir) -> Result<BrokerStop> {
+/// lattice started, and kept only for this one, is stopped too: nobody starts that lattice as long
+/// as the file is held that this returns. Who calls this has the lock of `dir` already.
+pub(crate) async fn stop_broker(dir: &LatticeDir) -> Result<(BrokerStop, Option<File>)> {
     let lattices = LatticeDir::all()?;
-    let Some((owner, port)) = owner_of(dir, &lattices) else {
-        return Ok(BrokerStop::NotOurs);
+    let Some((owner, port)) = owner_of(dir, &lattices).await else {
+        return Ok((BrokerStop::NotOurs, None));
     };
-    let users = users_of(port, &lattices);
+    if owner == dir {
+        return Ok((stop_unused(owner, port).await?, None));
+    }
+    match owner.lock(OTHERS).await {
+        Ok(alone) => Ok((stop_unused(owner, port).await?, Some(alone))),
+        Err(_) => Ok((BrokerStop::InUse(vec![owner.name().to_owned()]), None)),
+    }
+}
+
+/// Stops the server of this lattice at this port, if no host uses it.
+async fn stop_unused(owner: &LatticeDir, port: u16) -> Result<BrokerStop> {
+    let users = users_of(port, &LatticeDir::all()?);
     if !users.is_empty() {
         return Ok(BrokerStop::InUse(users));
     }
-    let Some(process) = owner.broker() else {
+    // While others were waited for, it may have been started anew elsewhere.
+    let Some(process) = owner.broker().filter(|own| own.port == Some(port)) else {
         return Ok(BrokerStop::NotOurs);
     };
     if !process.stop(BROKER_GRACE).await {
@@ -113,18 +129,16 @@ pub(crate) async fn stop_broker(dir: &LatticeDir) -> Result<BrokerStop> {
 }
 
 /// The lattice whose server this one uses: its own, or the one at the port its hosts used. A port
-/// says nothing of servers elsewhere.
-fn owner_of<'a>(dir: &'a LatticeDir, all: &'a [LatticeDir]) -> Option<(&'a LatticeDir, u16)> {
+/// says nothing of servers elsewhere, nor of others at another address of this machine.
+async fn owner_of<'a>(dir: &'a LatticeDir, all: &'a [LatticeDir]) -> Option<(&'a LatticeDir, u16)> {
     let port_of = |dir: &LatticeDir| dir.broker().and_then(|broker| broker.port);
     if let Some(port) = port_of(dir) {
         return Some((dir, port));
     }
-    let address = dir.recorded_address();
-    let used = address
-        .filter(|address| is_local_server(&address.host))?
-        .port;
-    let owner = all.iter().find(|other| port_of(other) == Some(used))?;
-    Some((owner, used))
+    let LocalAddress { host, port, .. } = dir.recorded_address()?;
+    let owner = all.iter().find(|other| port_of(other) == Some(port))?;
+    let is_its = leads_to_own(&host, port, &owner.own_host()).await;
+    is_its.then_some((owner, port))
 }
 
 fn users_of(port: u16, all: &[LatticeDir]) -> Vec<String> {
@@ -141,16 +155,17 @@ fn users_of(port: u16, all: &[LatticeDir]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lattice_dir::{LocalAddress, create_folder};
+    use crate::connection::greeter;
+    use crate::lattice_dir::create_folder;
     use crate::process::ProcessRecord;
 
     /// A lattice at this address, in a folder of its own.
-    fn lattice(name: &str, folder: &tempfile::TempDir, host: &str) -> LatticeDir {
+    fn lattice(name: &str, folder: &tempfile::TempDir, host: &str, port: u16) -> LatticeDir {
         let dir = LatticeDir::at(name, &folder.path().join(name));
         let address = LocalAddress {
             host: host.to_owned(),
-            port: 41222,
-            wanted_port: 41222,
+            port,
+            wanted_port: port,
             access: None,
             own: None,
         };
@@ -158,23 +173,32 @@ mod tests {
         dir
     }
 
-    #[test]
-    fn a_server_elsewhere_at_the_same_port_is_not_that_of_a_lattice_here() {
+    #[tokio::test]
+    async fn another_server_at_the_same_port_is_not_that_of_a_lattice_here() {
         let folder = tempfile::tempdir().unwrap();
-        let owner = lattice("owner", &folder, "127.0.0.1");
+        let port = greeter("127.0.0.1", 0, "OWN").await;
+        greeter("127.0.0.2", port, "OTHER").await;
+        let owner = lattice("owner", &folder, "127.0.0.1", port);
         create_folder(&owner.nats()).unwrap();
-        let own = ProcessRecord::of(std::process::id(), 41222).unwrap();
+        let own = ProcessRecord::of(std::process::id(), port).unwrap();
         owner.record_broker(&own).unwrap();
+        let with_port = format!("127.0.0.1:{port}");
         for (host, uses) in [
-            ("hub.test", false),
-            ("tls://hub.test", false),
+            ("203.0.113.9", false),
+            ("tls://203.0.113.9", false),
             ("localhost", true),
             ("127.0.0.1", true),
+            // Only looking it up tells that it is the same.
+            ("127.1", true),
+            (with_port.as_str(), true),
+            // So does it of one that listens there alone.
+            ("127.2", false),
         ] {
-            let edge = lattice("edge", &folder, host);
+            let edge = lattice("edge", &folder, host, port);
             let all = [edge.clone(), owner.clone()];
-            let found = owner_of(&edge, &all).map(|(dir, port)| (dir.name(), port));
-            assert_eq!(found, uses.then_some(("owner", 41222)), "{host}");
+            let found = owner_of(&edge, &all).await;
+            let found = found.map(|(dir, port)| (dir.name(), port));
+            assert_eq!(found, uses.then_some(("owner", port)), "{host}");
         }
     }
 
@@ -183,7 +207,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (near, far) = ("near", "far");
         for (name, port) in [(near, Some(41222)), (far, None)] {
-            let dir = lattice(name, &folder, "127.0.0.1");
+            let dir = lattice(name, &folder, "127.0.0.1", 41222);
             create_folder(&dir.host_folder("N")).unwrap();
             let host = ProcessRecord {
                 port,

@@ -1,18 +1,25 @@
 //! Lattices of this machine beside others, and servers that are not theirs, with real processes.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 mod common;
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use common::local::{Local, alive};
 use common::{Home, artifacts, free_port};
 use lattice_claims::{KeyKind, SigningKey};
-use lattice_nats_box::NatsBox;
+use lattice_nats_box::{NatsBox, NatsBoxOptions};
 use serde_json::Value;
 
-/// An address that `wash` does not know as this machine, though it leads here.
-const ELSEWHERE: &str = "127.1";
+/// An address of no machine.
+const ELSEWHERE: &str = "203.0.113.9";
+
+/// This machine, which only looking it up tells.
+const BY_NAME: &str = "127.1";
 
 /// The first lattice of the status.
 fn status(local: &Local, lattice: &str) -> Value {
@@ -20,11 +27,70 @@ fn status(local: &Local, lattice: &str) -> Value {
     status.json()["lattices"][0].clone()
 }
 
+fn folder(local: &Local, lattice: &str) -> PathBuf {
+    let lattices = local.home.path().join(".local/share/wash/lattices");
+    lattices.join(lattice)
+}
+
+fn change(file: &Path, change: impl FnOnce(&mut Value)) {
+    let mut record = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    change(&mut record);
+    std::fs::write(file, record.to_string()).unwrap();
+}
+
+/// Has the records of a lattice be those of one whose hosts use a server elsewhere at this port.
+fn note_elsewhere(local: &Local, lattice: &str) {
+    let folder = folder(local, lattice);
+    change(&folder.join("lattice.json"), |address| {
+        address["nats_host"] = ELSEWHERE.into();
+    });
+    for host in std::fs::read_dir(folder.join("hosts")).unwrap() {
+        let record = host.unwrap().path().join("pid.json");
+        // Those that have ended have none.
+        if record.exists() {
+            change(&record, |host| {
+                host.as_object_mut().unwrap().remove("port").unwrap();
+            });
+        }
+    }
+}
+
+/// Has a lattice to itself, as a command that starts it.
+fn lock(local: &Local, lattice: &str) -> File {
+    let lock = File::open(folder(local, lattice).join("lock")).unwrap();
+    lock.try_lock().unwrap();
+    lock
+}
+
+#[test]
+fn a_server_is_kept_for_who_uses_it_by_another_name() {
+    let local = Local::new();
+    local.up("").ok();
+    local.up(&format!("-x edge --nats-host {BY_NAME}")).ok();
+    let down = local.home.wash("down -o json").ok();
+    assert_eq!(down.json()["nats_stopped"], false, "{down}");
+    assert!(down.stderr.contains("for lattice edge"), "{down}");
+    let hosts = local.home.wash("get hosts -x edge -o json").ok().json();
+    assert_eq!(hosts["hosts"].as_array().unwrap().len(), 1);
+    let down = local.home.wash("down -x edge -o json").ok().json();
+    assert_eq!(down["nats_stopped"], true, "{down}");
+}
+
+#[test]
+fn a_lattice_takes_hosts_by_another_name_of_its_server() {
+    let local = Local::new();
+    local.up("").ok();
+    let up = local.up(&format!("--multi-local --nats-host {BY_NAME}"));
+    let hosts = up.ok().json()["hosts"].clone();
+    assert_eq!(hosts.as_array().unwrap().len(), 2);
+}
+
 #[test]
 fn a_server_elsewhere_at_the_same_port_is_not_that_of_a_lattice_here() {
     let local = Local::new();
     let up = local.up("").ok().json();
-    local.up(&format!("-x edge --nats-host {ELSEWHERE}")).ok();
+    local.up("-x edge").ok();
+    note_elsewhere(&local, "edge");
     let id = up["hosts"][0]["id"].as_str().unwrap();
     local.home.wash(&format!("stop host {id}")).ok();
     let broker = status(&local, "default")["nats"]["pid"].clone();
@@ -33,7 +99,8 @@ fn a_server_elsewhere_at_the_same_port_is_not_that_of_a_lattice_here() {
     assert!(alive(&broker), "{broker}");
 
     // Nor is the own one kept for who uses another.
-    local.up(&format!("-x edge --nats-host {ELSEWHERE}")).ok();
+    local.up("-x edge").ok();
+    note_elsewhere(&local, "edge");
     let down = local.home.wash("down -o json").ok();
     assert_eq!(down.json()["nats_stopped"], true, "{down}");
     assert!(!alive(&broker), "{broker}");
@@ -84,7 +151,7 @@ async fn a_start_that_failed_has_not_moved_the_lattice() {
     };
     local.up("").ok();
     let nobody = free_port();
-    let up = format!("up -d --nats-host {ELSEWHERE} --nats-port {nobody}");
+    let up = format!("up -d --nats-host {BY_NAME} --nats-port {nobody}");
     let failed = local.home.wash(&up);
     assert_eq!(failed.code, Some(6), "{failed}");
     let hosts = local.home.wash("get hosts -o json").ok().json();
@@ -137,6 +204,59 @@ fn a_purge_that_cannot_be_says_so_and_what_was_stopped() {
 }
 
 #[test]
+fn a_server_is_not_stopped_under_who_starts_its_lattice() {
+    let local = Local::new();
+    local.up("").ok();
+    local.up("-x second").ok();
+    local.home.wash("config put kept a=1 -x second").ok();
+    local.home.wash("down").ok();
+    let _starting = lock(&local, "default");
+    let down = local
+        .home
+        .wash("down -x second --purge-jetstream wasmcloud -o json");
+    assert_eq!(down.code, Some(7), "{down}");
+    let told = down.json();
+    assert_eq!(told["nats_stopped"], false, "{told}");
+    assert_eq!(told["hosts_stopped"].as_array().unwrap().len(), 1);
+    assert!(told["purged"].as_array().unwrap().is_empty(), "{told}");
+    let broker = status(&local, "default")["nats"]["pid"].clone();
+    assert!(alive(&broker), "{broker}");
+}
+
+#[test]
+fn nothing_is_purged_under_who_starts_the_lattice() {
+    let local = Local::new();
+    local.up("").ok();
+    local.home.wash("config put kept a=1").ok();
+    local.home.wash("down").ok();
+    let starting = lock(&local, "default");
+    let down = local.home.wash("down --purge-jetstream all -o json");
+    assert_eq!(down.code, Some(5), "{down}");
+    drop(starting);
+    local.up("").ok();
+    local.home.wash("config get kept").ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_finds_what_a_lattice_left_in_its_own_server() {
+    let nats = NatsBox::start().await.unwrap();
+    let local = Local::new();
+    local.up("").ok();
+    local.home.wash("config put kept a=1").ok();
+    local.home.wash("down").ok();
+    let other = format!("up -d --nats-port {}", nats.port);
+    local.home.wash(&other).ok();
+    local.home.wash("down").ok();
+    // What it has stored since lies where `wash` deletes nothing.
+    let down = local.home.wash("down --purge-jetstream wasmcloud -o json");
+    assert_eq!(down.code, Some(7), "{down}");
+    let purged = down.json()["purged"].to_string();
+    assert!(purged.contains("KV_CONFIGDATA_default"), "{down}");
+    local.up("").ok();
+    assert_eq!(local.home.wash("config get kept").code, Some(3));
+}
+
+#[test]
 fn a_component_that_runs_keeps_its_configs_and_its_count() {
     let local = Local::new();
     local.home.file("one.wasm", artifacts::importer());
@@ -160,6 +280,52 @@ fn the_status_does_not_go_by_a_context_of_another_lattice() {
     let context = r#"{"name":"far","ctl_credsfile":"/nowhere/far.creds","ctl_tls_first":true}"#;
     local.home.file(".config/wash/contexts/far.json", context);
     local.home.wash("ctx use far").ok();
+    let status = local.home.wash("status -o json").ok().json();
+    assert_eq!(status["lattices"][0]["healthy"], true, "{status}");
+}
+
+/// A lattice beside a server with an account for hosts and another one, of which one has the user of the
+/// context `ours`, and the other those without a login.
+async fn between_accounts(hosts_have_logins: bool) -> (NatsBox, Local) {
+    let user = SigningKey::generate(KeyKind::User);
+    let by_key = format!("{{ nkey: {} }}", user.public_key());
+    let open = "{ user: open, password: open }".to_owned();
+    let (hosts, others) = match hosts_have_logins {
+        true => (by_key, open),
+        false => (open, by_key),
+    };
+    let accounts = format!(
+        "accounts {{\n  HOSTS {{ jetstream: enabled, users: [{hosts}] }}\n  \
+         OTHERS {{ users: [{others}] }}\n}}\nno_auth_user: open\n"
+    );
+    let options = NatsBoxOptions {
+        extra_config: accounts,
+        ..NatsBoxOptions::default()
+    };
+    let nats = NatsBox::start_with(options).await.unwrap();
+    let local = Local {
+        home: Home::new(),
+        port: nats.port,
+    };
+    let context = format!(r#"{{"name":"ours","ctl_seed":"{}"}}"#, user.seed().expose());
+    local.home.file(".config/wash/contexts/ours.json", context);
+    (nats, local)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_sees_hosts_where_the_server_takes_in_others_elsewhere() {
+    let (_nats, local) = between_accounts(true).await;
+    local.home.wash("ctx use ours").ok();
+    local.up("").ok();
+    let status = local.home.wash("status -o json").ok().json();
+    assert_eq!(status["lattices"][0]["healthy"], true, "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_sees_hosts_where_a_context_leads_to_elsewhere() {
+    let (_nats, local) = between_accounts(false).await;
+    local.up("").ok();
+    local.home.wash("ctx use ours").ok();
     let status = local.home.wash("status -o json").ok().json();
     assert_eq!(status["lattices"][0]["healthy"], true, "{status}");
 }

@@ -1,6 +1,6 @@
 //! `wash down`: stops what `wash up` started on this machine, and nothing else.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use lattice_nats::connection::options::Given;
 use serde_json::{Map, Value};
 
 use super::up::stuck;
-use crate::connection::{ConnectionArgs, is_local};
+use crate::connection::{ConnectionArgs, is_local, port_apart};
 use crate::error::{CliError, Code, Result};
 use crate::lattice_dir::{HostEntry, LatticeDir, LocalAddress};
 use crate::local::{self, BrokerStop, Stopped};
@@ -59,11 +59,11 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     }
     tell_of_arguments(&args, given.names_login(), ui);
     // A start that hangs has to end as well, so it is not waited for long.
-    let _alone = dir.lock(OTHERS).await;
+    let alone = dir.lock(OTHERS).await;
     let live = dir.live_hosts();
     let chosen = choose(&live, args.host_id.as_deref())?;
     if live.is_empty() && dir.broker().is_none() {
-        return nothing(&dir, args.purge);
+        return nothing(&dir, args.purge, alone);
     }
     let stopped = {
         let _spinner = ui.spinner(format!("Stopping {} host(s)", chosen.len()));
@@ -73,11 +73,12 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
         .iter()
         .filter(|host| !host.process.is_alive())
         .for_each(HostEntry::forget);
-    let broker = if dir.live_hosts().is_empty() {
+    // Nobody starts the server anew before its data is deleted.
+    let (broker, _owner_alone) = if dir.live_hosts().is_empty() {
         let _spinner = ui.spinner("Stopping NATS");
         local::stop_broker(&dir).await?
     } else {
-        BrokerStop::InUse(vec![dir.name().to_owned()])
+        (BrokerStop::InUse(vec![dir.name().to_owned()]), None)
     };
     report(&dir, args.purge, &stopped, &broker, ui)
 }
@@ -100,8 +101,11 @@ fn refuse_elsewhere(lattice: &str, given: &Given, running: &LocalAddress) -> Res
     let port = running.port;
     // The hosts of this machine may use a server elsewhere.
     let same = |host: &str| is_local(host) || host == running.host;
-    let host = given.host.as_deref().filter(|host| !same(host));
-    let other = given.port.filter(|other| *other != port);
+    let (host, behind) = port_apart(given.host.clone(), None);
+    let host = host.filter(|host| !same(host));
+    // Which of two ports is meant, where variables name both, nobody knows.
+    let mut named = [behind, given.port].into_iter().flatten();
+    let other = named.find(|other| *other != port);
     let what = match (host, other) {
         (None, None) => return Ok(()),
         (Some(host), _) => format!("at `{host}`"),
@@ -143,16 +147,30 @@ fn choose(live: &[HostEntry], named: Option<&str>) -> Result<Vec<HostEntry>> {
 }
 
 /// Stopping what does not run is no failure: the wish is fulfilled.
-fn nothing(dir: &LatticeDir, purge: Purge) -> Result<Output> {
+fn nothing(dir: &LatticeDir, purge: Purge, alone: Result<File>) -> Result<Output> {
     dir.hosts().iter().for_each(HostEntry::forget);
-    let purged = match purge {
-        Purge::None => Vec::new(),
-        purge if dir.has_own_store() => delete_streams(dir, purge, dir.name())?,
-        _ => {
-            let text = "the stored data was kept";
-            return Err(cannot_purge(text).data(document(&[], false, &[])));
-        }
-    };
+    let data = |purged: &[String]| document(&[], false, purged);
+    // Whoever starts the lattice may be about to start a server on what is stored. A lattice that was
+    // never started has no lock.
+    if let Err(error) = alone
+        && error.code() == Code::Timeout
+        && purge != Purge::None
+    {
+        return Err(error.data(data(&[])));
+    }
+    // No server runs on the folder of its own, wherever the lattice was last.
+    let purged = delete_streams(dir, purge, dir.name())?;
+    if purge != Purge::None && !dir.has_own_store() {
+        let text = match purged.is_empty() {
+            true => "the stored data was kept".to_owned(),
+            false => format!(
+                "deleted {}, and other stored data of lattice `{}` may lie elsewhere",
+                purged.join(", "),
+                dir.name()
+            ),
+        };
+        return Err(cannot_purge(&text).data(data(&purged)));
+    }
     let text = format!(
         "Nothing started by `wash up` runs for lattice `{}`",
         dir.name()
@@ -292,9 +310,15 @@ mod tests {
         };
         let here = running("127.0.0.1");
         assert!(refuse_elsewhere("x", &given(Some("localhost"), Some(4222)), &here).is_ok());
+        assert!(refuse_elsewhere("x", &given(Some("127.0.0.1:4222"), None), &here).is_ok());
         let far = running("10.0.0.1");
         assert!(refuse_elsewhere("x", &given(Some("10.0.0.1"), None), &far).is_ok());
-        for (host, port) in [(None, Some(4333)), (Some("10.0.0.1"), Some(4222))] {
+        for (host, port) in [
+            (None, Some(4333)),
+            (Some("10.0.0.1"), Some(4222)),
+            (Some("127.0.0.1:4333"), None),
+            (Some("127.0.0.1:4222"), Some(4333)),
+        ] {
             let error = refuse_elsewhere("x", &given(host, port), &here).unwrap_err();
             assert_eq!(error.code(), Code::Usage);
         }

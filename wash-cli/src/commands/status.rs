@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use futures::future::join_all;
+use futures::stream::FuturesUnordered;
 use lattice_core::HostId;
 use lattice_nats::connection::options;
 use serde_json::{Value, json};
 
 use super::up::{Probe, probe};
-use crate::connection::{Given, Lattice, Settings, is_local_server, lattice_name};
+use crate::connection::{Given, Lattice, Settings, lattice_name};
 use crate::error::{Exit, Result};
 use crate::lattice_dir::{HostEntry, LatticeDir, LocalAddress};
 use crate::output::{Cell, Output, Table, Tone, Ui, fields};
@@ -115,7 +117,7 @@ async fn report(dir: LatticeDir) -> Option<Report> {
         (false, Probe::Nats) => State::Elsewhere,
         (false, _) => State::Died,
     };
-    let lattice = connect(&dir, &recorded).await;
+    let lattice = connect(&dir, &hosts, &recorded).await;
     let states = hosts.iter().map(|entry| state(entry, lattice.as_ref()));
     let states = join_all(states).await;
     let address = format!("{host}:{port}");
@@ -127,15 +129,41 @@ async fn report(dir: LatticeDir) -> Option<Report> {
     })
 }
 
-/// The way into the lattice, by what `wash up` keeps of it. Only a server that it did not start may want
-/// what a context or a variable says.
-async fn connect(dir: &LatticeDir, address: &LocalAddress) -> Option<Lattice> {
-    if is_local_server(&address.host)
-        && let Ok(settings) = Settings::of_local(dir.name(), address)
-        && let Ok(lattice) = Lattice::new(settings).await
-    {
-        return Some(lattice);
+/// The way into the lattice on which a host is seen, else the first that leads to the server: that may
+/// take in who has no login, or another one, but not to where the hosts are.
+async fn connect(dir: &LatticeDir, hosts: &[HostEntry], address: &LocalAddress) -> Option<Lattice> {
+    let mut first = None;
+    for settings in ways(dir, address) {
+        let Ok(lattice) = Lattice::new(settings).await else {
+            continue;
+        };
+        if sees_any(&lattice, hosts).await {
+            return Some(lattice);
+        }
+        first = first.or(Some(lattice));
     }
+    // A lattice that cannot be reached shows as hosts that do not answer.
+    first
+}
+
+/// Whether one of the hosts that run answers, or there is none that could.
+async fn sees_any(lattice: &Lattice, hosts: &[HostEntry]) -> bool {
+    let live = hosts.iter().filter(|host| host.process.is_alive());
+    let ids: Vec<HostId> = live.filter_map(|host| HostId::new(&host.id).ok()).collect();
+    let asked = ids.iter().map(|id| lattice.host_answers(id, QUESTION));
+    let mut answers: FuturesUnordered<_> = asked.collect();
+    while let Some(answered) = answers.next().await {
+        if answered {
+            return true;
+        }
+    }
+    ids.is_empty()
+}
+
+/// What to try: what `wash up` keeps of the lattice, and what a context or a variable says; first the one
+/// that is more likely.
+fn ways(dir: &LatticeDir, address: &LocalAddress) -> impl Iterator<Item = Settings> + use<> {
+    let kept = Settings::of_local(dir.name(), address);
     let given = Given {
         nats: options::Given {
             host: Some(address.host.clone()),
@@ -145,8 +173,12 @@ async fn connect(dir: &LatticeDir, address: &LocalAddress) -> Option<Lattice> {
         lattice: Some(dir.name().to_owned()),
         ..Given::default()
     };
-    // A lattice that cannot be reached shows as hosts that do not answer.
-    Lattice::new(given.settle().ok()?).await.ok()
+    let is_ours = dir.broker().is_some() || address.own == Some(true) || address.access.is_some();
+    let ways = match is_ours {
+        true => [kept, given.settle()],
+        false => [given.settle(), kept],
+    };
+    ways.into_iter().flatten()
 }
 
 async fn state(entry: &HostEntry, lattice: Option<&Lattice>) -> State {

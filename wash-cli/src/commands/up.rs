@@ -70,7 +70,16 @@ impl Started {
             // The error that led here is the one to report.
             let _ = local::stop_broker(dir).await;
         }
-        if let Some((dir, address)) = &self.address {
+        self.put_back();
+    }
+
+    /// Notes where the lattice was before. A server that stays, since others use it or it does not
+    /// end, is to be found where it is.
+    fn put_back(&self) {
+        let stays = |dir: &LatticeDir| dir.broker().is_some();
+        if let Some((dir, address)) = &self.address
+            && !self.broker.as_ref().is_some_and(stays)
+        {
             let _ = dir.record_address(address);
         }
     }
@@ -134,6 +143,7 @@ async fn start(args: &Args, ui: &Ui, started: &mut Started) -> Result<Running> {
         let start = hosts::Start {
             args,
             settings: &lattice.settings,
+            local_port: lattice.settings.local_port().await,
             sides: &sides,
             dir: &dir,
             secure: secure.as_ref(),
@@ -370,7 +380,7 @@ async fn finish(
         // who takes too long has no claim to it.
         let _alone = running.dir.lock(OTHERS).await;
         if let Some(dir) = own_broker
-            && let local::BrokerStop::InUse(users) = local::stop_broker(dir).await?
+            && let (local::BrokerStop::InUse(users), _) = local::stop_broker(dir).await?
         {
             ui.notice(&format!(
                 "NATS keeps running for lattice {}",
@@ -398,4 +408,37 @@ async fn finish(
 pub(crate) fn stuck(id: &str) -> CliError {
     CliError::new(Code::Timeout, format!("host `{id}` does not stop"))
         .hint("look at its log, shown by `wash status`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::ProcessRecord;
+
+    #[test]
+    fn a_failed_start_moves_the_lattice_back_unless_its_server_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = LatticeDir::at("x", folder.path());
+        let at = |port| LocalAddress {
+            host: "127.0.0.1".to_owned(),
+            port,
+            wanted_port: port,
+            access: None,
+            own: Some(true),
+        };
+        create_folder(&dir.nats()).unwrap();
+        let server = ProcessRecord::of(std::process::id(), 41333).unwrap();
+        dir.record_broker(&server).unwrap();
+        dir.record_address(&at(41333)).unwrap();
+        let started = Started {
+            broker: Some(dir.clone()),
+            address: Some((dir.clone(), at(41222))),
+            ..Started::default()
+        };
+        started.put_back();
+        assert_eq!(dir.recorded_address(), Some(at(41333)));
+        dir.forget_broker();
+        started.put_back();
+        assert_eq!(dir.recorded_address(), Some(at(41222)));
+    }
 }

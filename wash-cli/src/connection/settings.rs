@@ -8,7 +8,7 @@ use lattice_core::provider::SecretText;
 use lattice_nats::connection::options;
 use lattice_nats::connection::{Connection, Login, Tls, without_login};
 
-use super::address::{has_port, is_local, is_local_server, split_address};
+use super::address::{has_port, is_local, port_apart, refuse_two_ports, split_address};
 use crate::context::{Context, ContextDir};
 use crate::error::{CliError, Code, Result};
 use crate::lattice_dir::{LatticeDir, LocalAccess, LocalAddress};
@@ -67,14 +67,16 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Those of an open server, for tests.
+    /// Those of an open server, for tests; a port behind the host goes before the other.
     #[cfg(test)]
     pub(crate) fn at(host: &str, port: u16) -> Self {
+        use super::address::split_port;
+
         let empty = tempfile::tempdir().unwrap();
         Given {
             nats: options::Given {
                 host: Some(host.to_owned()),
-                port: Some(port),
+                port: split_port(host).is_none().then_some(port),
                 ..options::Given::default()
             },
             context_dir: Some(empty.path().into()),
@@ -142,15 +144,6 @@ impl Settings {
         }
     }
 
-    /// The port of the server of this machine that these lead to, if they lead to one.
-    pub(crate) fn local_port(&self) -> Option<u16> {
-        let servers = self.connection().servers;
-        servers.iter().find_map(|url| {
-            let (host, port) = split_address(&without_login(url));
-            is_local_server(&host).then_some(port)
-        })
-    }
-
     /// The same as everybody connects by it.
     pub(crate) fn connection(&self) -> Connection {
         let servers = match self.urls.is_empty() {
@@ -178,6 +171,7 @@ impl Settings {
 impl Given {
     /// Fills the gaps: flag, variable, context, a local lattice of `wash up`, built-in value.
     pub(crate) fn settle(mut self) -> Result<Settings> {
+        refuse_two_ports(&self.nats, self.side)?;
         let context =
             ContextDir::open(self.context_dir.clone())?.select(self.context.as_deref())?;
         let named = self.context.is_some();
@@ -217,11 +211,12 @@ impl Given {
 
     fn address(&self, side: &FromContext, running: Option<&LocalAddress>, named: bool) -> Address {
         let Self { nats, .. } = self;
+        let context = port_apart(side.host.clone(), side.port);
         if nats.host.is_some() || nats.port.is_some() || !nats.urls.is_empty() {
-            let host = nats.host.clone().or_else(|| side.host.clone());
-            (host, nats.port.or(side.port))
+            let (host, port) = port_apart(nats.host.clone(), nats.port);
+            (host.or(context.0), port.or(context.1))
         } else {
-            local_address(running, named, (side.host.clone(), side.port))
+            local_address(running, named, context)
         }
     }
 
@@ -421,21 +416,9 @@ mod tests {
             "nats.test:5222"
         );
         assert_eq!(Settings::at("[::1]", 4222).url(), "nats://[::1]:4222");
-    }
-
-    #[test]
-    fn only_a_server_of_this_machine_has_a_local_port() {
-        assert_eq!(Settings::at("127.0.0.2", 4333).local_port(), Some(4333));
-        assert_eq!(Settings::at("[::1]", 4333).local_port(), Some(4333));
-        assert_eq!(Settings::at("hub.test", 4222).local_port(), None);
-        let at = |urls: &[&str]| Settings {
-            urls: urls.iter().map(|url| (*url).to_owned()).collect(),
-            ..Settings::at("127.0.0.1", 4222)
-        };
-        assert_eq!(at(&["tls://hub.test:5555"]).local_port(), None);
-        let both = at(&["tls://hub.test:5555", "nats://a:b@localhost:4555/"]);
-        assert_eq!(both.local_port(), Some(4555));
-        assert_eq!(at(&["nats://127.0.0.1"]).local_port(), Some(4222));
+        // Whoever notes an address notes both.
+        let (host, port) = Settings::at("tls://127.0.0.1:4333", 4222).first_address();
+        assert_eq!((host.as_str(), port), ("tls://127.0.0.1", 4333));
     }
 
     #[test]

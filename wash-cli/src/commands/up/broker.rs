@@ -3,21 +3,19 @@
 mod config;
 
 use std::fs::File;
-use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use lattice_nats::connection::without_login;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
 
 use super::args::NatsArgs;
 use super::secure::Secure;
 use super::server;
-use crate::connection::{Settings, is_local};
+use crate::connection::{GREETING, Settings, is_local, leads_to_own, reach};
 use crate::error::{CliError, Code, Result};
 use crate::files::last_lines;
 use crate::lattice_dir::{LatticeDir, create_folder};
@@ -28,8 +26,6 @@ use config::{bounds_logs, give_variables, is_needed, is_not_ours, write_config};
 
 /// How long a started server may take until it answers.
 const START: Duration = Duration::from_secs(15);
-/// How long a server may take to greet.
-const GREETING: Duration = Duration::from_millis(1500);
 /// How many ports are tried when the usual one is taken.
 const PORTS: u16 = 100;
 const POLL: Duration = Duration::from_millis(50);
@@ -72,8 +68,9 @@ impl Wanted<'_> {
         };
         let own = dir.broker().map(|own| own.port.unwrap_or_default());
         // A server of its own is no part of a cluster, and one elsewhere would part the lattice.
-        let leads_to = |port| settings.local_port() == Some(port) && settings.urls.len() < 2;
-        if let Some(port) = own.filter(|port| !leads_to(*port)) {
+        if let Some(port) = own
+            && !self.leads_to_own(dir, port).await
+        {
             return Err(elsewhere(dir.name(), port, settings));
         }
         if !is_local(&settings.host) || settings.tls.first || !settings.urls.is_empty() {
@@ -112,6 +109,13 @@ impl Wanted<'_> {
         let broker = start(args, &settings.host, port, self.secure, dir).await?;
         self.tell_of_leaf(dir, ui).await;
         Ok(broker)
+    }
+
+    /// Whether the address is that of the server that the lattice has at this port.
+    async fn leads_to_own(&self, dir: &LatticeDir, own: u16) -> bool {
+        let (host, port) = self.settings.first_address();
+        let is_one = self.settings.urls.len() < 2;
+        is_one && port == own && leads_to_own(&host, port, &dir.own_host()).await
     }
 
     /// A server starts also where the remote that it is to join is not there.
@@ -192,33 +196,13 @@ async fn free_port(host: &str, wanted: u16) -> Result<u16> {
 
 /// Looks who listens: a NATS server speaks first.
 pub(crate) async fn probe(host: &str, port: u16) -> Probe {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let bare = bare.split_once("://").map_or(bare, |(_, host)| host);
-    let address = bare
-        .parse::<IpAddr>()
-        .map(|ip| SocketAddr::new(connectable(ip), port));
-    let connecting = async {
-        match address {
-            Ok(address) => TcpStream::connect(address).await,
-            Err(_) => TcpStream::connect((bare, port)).await,
-        }
-    };
-    let Ok(Ok(mut stream)) = timeout(GREETING, connecting).await else {
+    let Some(mut stream) = reach(host, port).await else {
         return Probe::Nothing;
     };
     let mut greeting = [0; 5];
     match timeout(GREETING, stream.read_exact(&mut greeting)).await {
         Ok(Ok(_)) if &greeting == b"INFO " => Probe::Nats,
         _ => Probe::Other,
-    }
-}
-
-/// One listens on 0.0.0.0 but connects to 127.0.0.1.
-fn connectable(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
     }
 }
 
@@ -397,7 +381,9 @@ mod tests {
         let args = no_args();
         for (host, port, code) in [
             ("127.0.0.1", 41333, Code::Usage),
-            ("nats.test", 41222, Code::Usage),
+            ("203.0.113.9", 41222, Code::Usage),
+            // It leads here, but nobody there says that he is the own server.
+            ("127.1", 41222, Code::Usage),
             ("127.0.0.1", 41222, Code::NatsServerFailed),
         ] {
             let wanted = Wanted {

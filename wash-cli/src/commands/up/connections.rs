@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use lattice_nats::connection::{Login, Tls};
 use lattice_nats::connection_options;
 
-use crate::connection::{Given, Settings};
+use crate::connection::{Given, Settings, port_apart};
 use crate::error::Result;
 use crate::lattice_dir::LocalAccess;
 
@@ -52,9 +52,10 @@ impl Sides {
         let mut rpc = given.settle()?;
         let elsewhere = nats.host.is_some() || nats.port.is_some() || !nats.urls.is_empty();
         if elsewhere || !own_address {
+            let (host, port) = port_apart(nats.host, nats.port);
             rpc.urls = nats.urls;
-            rpc.host = nats.host.unwrap_or_else(|| ctl.host.clone());
-            rpc.port = nats.port.unwrap_or(ctl.port);
+            rpc.host = host.unwrap_or_else(|| ctl.host.clone());
+            rpc.port = port.unwrap_or(ctl.port);
             if !elsewhere {
                 rpc.urls.clone_from(&ctl.urls);
             }

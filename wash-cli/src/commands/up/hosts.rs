@@ -33,6 +33,8 @@ const SHOWN_LINES: usize = 10;
 pub(super) struct Start<'a> {
     pub(super) args: &'a Args,
     pub(super) settings: &'a Settings,
+    /// The port of the server of this machine that these lead to.
+    pub(super) local_port: Option<u16>,
     pub(super) sides: &'a Sides,
     pub(super) dir: &'a LatticeDir,
     pub(super) secure: Option<&'a Secure>,
@@ -199,7 +201,7 @@ impl Start<'_> {
             .ok_or_else(|| died(id, "it ended at once", &[]))?;
         let record = ProcessRecord {
             // A port elsewhere would be taken for that of a server here.
-            port: self.settings.local_port(),
+            port: self.local_port,
             ..ProcessRecord::of(pid, self.settings.port).map_err(io)?
         };
         self.dir.record_host(id, record).map_err(io)
