@@ -22,7 +22,8 @@ use lattice_core::provider::{
 use lattice_core::road::RoadReport;
 use lattice_core::rules::{self, LinkRules, Rate, Rule};
 use lattice_core::secrets::{
-    ChangeSecretResponse, PutSecretRequest, REQUEST_XKEY, Secret, SecretRequest, SecretResponse,
+    ChangeSecretResponse, PutSecretRequest, PutSecretResponse, REQUEST_XKEY, Secret, SecretRequest,
+    SecretResponse,
 };
 use lattice_core::{CtlResponse, Link, LinkStatus, Locality};
 use lattice_nats::connection::Creds;
@@ -94,6 +95,7 @@ fn commands(data: &[u8]) {
     same::<types::ProviderAuctionRequest>(data);
     same::<types::ProviderAuctionAck>(data);
     same::<types::HostLabel>(data);
+    same::<PutSecretResponse>(data);
     same::<types::DeleteLinkRequest>(data);
     same::<types::RegistryCredentials>(data);
     same::<CtlResponse<String>>(data);

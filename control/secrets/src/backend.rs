@@ -13,7 +13,9 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use lattice_claims::{CurveKey, PublicKey};
 use lattice_core::BackendName;
-use lattice_core::secrets::{ChangeSecretResponse, GetSecretError, RESPONSE_XKEY, SecretResponse};
+use lattice_core::secrets::{
+    ChangeSecretResponse, GetSecretError, PutSecretResponse, RESPONSE_XKEY, SecretResponse,
+};
 use lattice_core::subject::secrets::{secrets_queue, secrets_state_bucket};
 use lattice_core::subject::{SecretsOp, SecretsSubjects, TopicPrefix, takes_answers};
 use lattice_nats::{NewBucket, open_bucket};
@@ -205,7 +207,7 @@ async fn answer(desk: &Desk, nats: &Client, subjects: &SecretsSubjects, message:
         Some(SecretsOp::Get) => sealed(nats, reply, desk.get(message).await).await,
         Some(SecretsOp::PutSecret) => {
             let done = desk.put(message).await;
-            plain(nats, reply, &Kept::from(done)).await;
+            plain(nats, reply, &PutSecretResponse::from(done)).await;
         }
         Some(SecretsOp::AddMapping(entity)) => {
             let done = desk.add(entity, message).await;
@@ -229,23 +231,6 @@ pub(crate) struct SealedAnswer {
     /// Says that it is ours, to who knows our key.
     pub(crate) proof: Option<String>,
     pub(crate) bytes: Vec<u8>,
-}
-
-/// What is said to who gives a value: clients of 1.x want it in plain words, and both fields there.
-#[derive(Debug, Serialize)]
-struct Kept {
-    /// The number of the version; none is 0.
-    revision: u64,
-    error: Option<GetSecretError>,
-}
-
-impl From<Result<u64, GetSecretError>> for Kept {
-    fn from(done: Result<u64, GetSecretError>) -> Self {
-        Self {
-            revision: *done.as_ref().unwrap_or(&0),
-            error: done.err(),
-        }
-    }
 }
 
 async fn sealed(nats: &Client, reply: Subject, done: Result<SealedAnswer, GetSecretError>) {

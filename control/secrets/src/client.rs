@@ -10,7 +10,8 @@ use lattice_claims::{CurveKey, SigningKey};
 use lattice_core::BackendName;
 use lattice_core::provider::SecretValue;
 use lattice_core::secrets::{
-    ChangeSecretResponse, GetSecretError, PutSecretRequest, Secret, SecretRequest, SecretResponse,
+    ChangeSecretResponse, GetSecretError, PutSecretRequest, PutSecretResponse, Secret,
+    SecretRequest, SecretResponse,
 };
 use lattice_core::subject::{SecretsSubjects, TopicPrefix};
 use parking_lot::Mutex;
@@ -106,11 +107,11 @@ impl SecretsClient {
     ) -> Result<u64, AskError> {
         let subject = self.subjects(backend).put_secret();
         let request = PutSecretRequest::new(key, value);
-        let response: ChangeSecretResponse = self.sealed(backend, subject, &request).await?;
+        let response: PutSecretResponse = self.sealed(backend, subject, &request).await?;
         match (response.revision, response.error) {
             (_, Some(error)) => Err(refused(backend, key, error)),
-            (Some(revision), None) => Ok(revision),
-            (None, None) => Err(unreadable(backend)),
+            (0, None) => Err(unreadable(backend)),
+            (revision, None) => Ok(revision),
         }
     }
 
@@ -297,7 +298,7 @@ impl Refusal for SecretResponse {
     }
 }
 
-impl Refusal for ChangeSecretResponse {
+impl Refusal for PutSecretResponse {
     fn refusal(&self) -> Option<&GetSecretError> {
         self.error.as_ref()
     }

@@ -239,12 +239,29 @@ impl PutSecretRequest {
     }
 }
 
-/// What the reference backend answers to what changes it.
+/// What the reference backend answers to who gives it a value. Clients of 1.x want both fields there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutSecretResponse {
+    /// The number of the version that was stored; none is 0.
+    #[serde(default)]
+    pub revision: u64,
+    /// Why nothing was stored.
+    #[serde(default)]
+    pub error: Option<GetSecretError>,
+}
+
+impl From<Result<u64, GetSecretError>> for PutSecretResponse {
+    fn from(done: Result<u64, GetSecretError>) -> Self {
+        Self {
+            revision: *done.as_ref().unwrap_or(&0),
+            error: done.err(),
+        }
+    }
+}
+
+/// What the reference backend answers to who changes a mapping.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeSecretResponse {
-    /// The number of the version that was stored.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revision: Option<u64>,
     /// Why nothing was changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<GetSecretError>,
@@ -252,10 +269,7 @@ pub struct ChangeSecretResponse {
 
 impl From<GetSecretError> for ChangeSecretResponse {
     fn from(error: GetSecretError) -> Self {
-        Self {
-            revision: None,
-            error: Some(error),
-        }
+        Self { error: Some(error) }
     }
 }
 
@@ -287,6 +301,21 @@ mod tests {
         let value = bytes.secret.unwrap().into_value();
         assert_eq!(value, Some(SecretValue::Bytes(vec![0, 255])));
         assert_eq!(Secret::default().into_value(), None);
+    }
+
+    #[test]
+    fn what_became_of_a_value_is_written_as_1x_reads_it() {
+        for (done, text) in [
+            (Ok(1), r#"{"revision":1,"error":null}"#),
+            (
+                Err(GetSecretError::InvalidHeaders),
+                r#"{"revision":0,"error":"InvalidHeaders"}"#,
+            ),
+        ] {
+            let response = PutSecretResponse::from(done);
+            assert_eq!(to_string(&response).unwrap(), text);
+            assert_eq!(from_str::<PutSecretResponse>(text).unwrap(), response);
+        }
     }
 
     #[test]

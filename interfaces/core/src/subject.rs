@@ -5,6 +5,7 @@
 
 pub mod control;
 pub mod event;
+mod overlap;
 pub mod provider;
 pub mod reserved;
 pub mod rights;
@@ -13,6 +14,7 @@ pub mod secrets;
 pub mod store;
 
 pub use control::{ControlOp, ControlSubjects, Filter, TopicPrefix, UnsupportedSubject};
+pub use overlap::overlap;
 pub use provider::ProviderSubjects;
 pub use reserved::{is_reserved, takes_answers};
 pub use rights::ProviderRights;

@@ -21,6 +21,7 @@ use crate::peer::{Peer, SlotGuard};
 use crate::stream::{ByteReader, ByteWriter};
 use invocation::Common;
 pub use invocation::Invocation;
+pub(crate) use invocation::is_of_resource;
 
 /// A request that nobody has yet: a slot for it has nothing to wait for, whatever ends this.
 struct Unsent<'a>(&'a Exchange);
@@ -29,11 +30,6 @@ impl Drop for Unsent<'_> {
     fn drop(&mut self) {
         self.0.is_no_call();
     }
-}
-
-/// Whether a function, as it stands on the wire, is one of a resource: `{resource}.{name}`.
-pub(crate) fn is_of_resource(function: &str) -> bool {
-    function.contains('.')
 }
 
 /// The synchronous part of an answer.

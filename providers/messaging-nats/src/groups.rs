@@ -1,5 +1,7 @@
 //! Whether links share messages by their queue groups.
 
+use lattice_core::subject::overlap;
+
 use crate::settings::Subscription;
 
 /// Whether no message comes to both of two links: a server gives it to one subscription of each queue
@@ -9,18 +11,6 @@ pub(crate) fn agree(one: &[Subscription], other: &[Subscription]) -> bool {
         let mut others = other.iter();
         others.all(|b| a.group == b.group || !overlap(&a.subject, &b.subject))
     })
-}
-
-/// Whether there is a subject that both mean.
-fn overlap(one: &str, other: &str) -> bool {
-    let (mut one, mut other) = (one.split('.'), other.split('.'));
-    loop {
-        match (one.next(), other.next()) {
-            (None, None) | (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
-            (Some(a), Some(b)) if a == b || a == "*" || b == "*" => {}
-            _ => return false,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -33,24 +23,6 @@ mod tests {
             group: (*group).to_owned(),
         };
         texts.iter().map(one).collect()
-    }
-
-    #[test]
-    fn subjects_overlap_where_one_message_may_be_of_both() {
-        for (one, other, wanted) in [
-            ("a.b", "a.b", true),
-            ("a.b", "a.c", false),
-            ("a.b", "a", false),
-            ("a.*", "*.b", true),
-            ("a.*", "a.b.c", false),
-            ("a.>", "a.b.c", true),
-            ("a.>", "a", false),
-            (">", "a", true),
-            ("*.x.>", "a.y.z", false),
-        ] {
-            assert_eq!(overlap(one, other), wanted, "{one}, {other}");
-            assert_eq!(overlap(other, one), wanted, "{one}, {other}");
-        }
     }
 
     #[test]

@@ -6,7 +6,6 @@ use async_nats::{HeaderMap, Subject};
 use lattice_core::{Locality, RoadCounts, TraceContext};
 use tokio::time::Instant;
 
-use super::is_of_resource;
 use crate::failed::Caller;
 use crate::header::{self, DEFAULT_LINK, Told};
 
@@ -241,4 +240,9 @@ impl Invocation {
         }
         headers
     }
+}
+
+/// Whether a function, as it stands on the wire, is one of a resource: `{resource}.{name}`.
+pub(crate) fn is_of_resource(function: &str) -> bool {
+    function.contains('.')
 }
