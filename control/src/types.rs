@@ -88,6 +88,14 @@ pub struct UpdateComponentCommand {
     pub new_component_ref: String,
 }
 
+/// What a host says to an [`UpdateComponentCommand`] when the component runs the new image already and
+/// nothing is to be done. Those of 1.9 say the same words, and nothing else tells it from an update that
+/// follows.
+#[must_use]
+pub fn already_updated(id: &str, image: &str) -> String {
+    format!("component {id} already updated to {image}")
+}
+
 /// Starts a provider.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartProviderCommand {
@@ -339,6 +347,12 @@ mod tests {
         assert!(serde_json::from_str::<ScaleComponentCommand>("{}").is_err());
         assert!(serde_json::from_str::<UpdateComponentCommand>("{}").is_ok());
         assert!(serde_json::from_str::<StopHostCommand>("{}").is_ok());
+    }
+
+    #[test]
+    fn that_nothing_is_to_be_updated_is_said_as_1x_says_it() {
+        let said = "component cart already updated to file:///new.wasm";
+        assert_eq!(already_updated("cart", "file:///new.wasm"), said);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod component;
 mod config;
 mod host;
 mod label;
+mod limits;
 mod link;
 mod provider;
 

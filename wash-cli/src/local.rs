@@ -193,6 +193,7 @@ mod tests {
             (with_port.as_str(), true),
             // So does it of one that listens there alone.
             ("127.2", false),
+            ("127.0.0.2", false),
         ] {
             let edge = lattice("edge", &folder, host, port);
             let all = [edge.clone(), owner.clone()];

@@ -169,6 +169,15 @@ impl Bucket {
         *self.store.write() = None;
     }
 
+    /// Notes how many copies the bucket has now. A handle that knows of another number is used no more.
+    pub(crate) fn note_copies(&self, copies: usize) {
+        let mut store = self.store.write();
+        let known = store.as_ref().map(|store| store.stream.cached_info());
+        if known.is_some_and(|info| info.config.num_replicas != copies) {
+            *store = None;
+        }
+    }
+
     pub(crate) fn timed_out(&self) -> StoreError {
         StoreError::Timeout {
             bucket: self.new.name.clone(),

@@ -39,13 +39,13 @@ impl Bucket {
         key: &str,
         editor: impl FnMut(Option<&[u8]>) -> Result<Edit<T>, E>,
     ) -> Result<T, E> {
-        let (result, _before) = self.edit_again(key, editor).await?;
+        let (result, _before) = self.edit_telling_lost(key, editor).await?;
         Ok(result)
     }
 
     /// The same, which also gives the result of the last attempt that failed and may have been carried
     /// out.
-    pub(crate) async fn edit_again<T, E: From<StoreError>>(
+    pub(crate) async fn edit_telling_lost<T, E: From<StoreError>>(
         &self,
         key: &str,
         mut editor: impl FnMut(Option<&[u8]>) -> Result<Edit<T>, E>,
@@ -195,6 +195,7 @@ impl Bucket {
 mod tests {
     use super::*;
 
+    use std::sync::Arc;
     use std::time::Duration;
 
     use lattice_nats::NewBucket;
@@ -269,6 +270,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_handle_that_knows_of_fewer_copies_than_there_are_is_used_no_more() {
+        let nats = NatsBox::start().await.unwrap();
+        let bucket = bucket(&nats).await;
+        let opened = bucket.handle().await.unwrap();
+        bucket.note_copies(1);
+        assert!(Arc::ptr_eq(&opened, &bucket.handle().await.unwrap()));
+        bucket.note_copies(3);
+        assert!(!Arc::ptr_eq(&opened, &bucket.handle().await.unwrap()));
+    }
+
+    #[tokio::test]
     async fn whoever_was_overtaken_asks_the_leader() {
         let nats = nats_without("$JS.API.DIRECT.GET.KV_records.>").await;
         let bucket = bucket(&nats).await;
@@ -295,7 +307,7 @@ mod tests {
         let nats = NatsBox::start().await.unwrap();
         let bucket = bucket(&nats).await;
         let mut meanwhile = Some(Bytes::from_static(b"other"));
-        let edited = bucket.edit_again("a", |_| {
+        let edited = bucket.edit_telling_lost("a", |_| {
             let Some(other) = meanwhile.take() else {
                 return Ok::<_, StoreError>(Edit::Keep("second"));
             };
@@ -311,7 +323,7 @@ mod tests {
         let nats = nats_without("$KV.records.a").await;
         let bucket = bucket_within(&nats, Duration::from_secs(1)).await;
         let mut is_first = true;
-        let edited = bucket.edit_again("a", |_| {
+        let edited = bucket.edit_telling_lost("a", |_| {
             Ok::<_, StoreError>(match std::mem::take(&mut is_first) {
                 true => Edit::Write(Bytes::from_static(b"own"), "first"),
                 false => Edit::Keep("second"),

@@ -31,7 +31,8 @@ impl From<Option<Entry>> for Present {
 }
 
 impl Bucket {
-    /// Whether there were several copies when the bucket was opened: then a read may be behind.
+    /// Whether there are several copies: then a read may be behind. It is what was so when the bucket was
+    /// opened, or when a watch checked it last.
     pub(crate) async fn has_copies(&self) -> Result<bool, StoreError> {
         let store = self.handle().await?;
         Ok(store.stream.cached_info().config.num_replicas > 1)

@@ -249,7 +249,7 @@ impl LinkStore {
         let key = component_key(source);
         let (result, before) = self
             .bucket
-            .edit_again::<_, StoreError>(&key, |present| {
+            .edit_telling_lost::<_, StoreError>(&key, |present| {
                 if present.is_none() {
                     return Ok(Edit::Keep(DeletedLink::NoSpec));
                 }

@@ -328,7 +328,7 @@ async fn follow(
 }
 
 /// Notices a bucket that was deleted or replaced under a live connection: the consumer itself
-/// would wait for revisions that never come.
+/// would wait for revisions that never come. It notes as well how many copies there are now.
 async fn check_bucket(bucket: &Bucket, store: &kv::Store, guard: &mut Guard) -> Result<(), End> {
     let asked_at = Instant::now();
     let Ok(info) = timeout(bucket.limits().request, store.stream.get_info()).await else {
@@ -340,6 +340,7 @@ async fn check_bucket(bucket: &Bucket, store: &kv::Store, guard: &mut Guard) -> 
         return Err(End::Interrupted("the bucket was replaced".into()));
     }
     guard.there_at = asked_at;
+    bucket.note_copies(info.config.num_replicas);
     Ok(())
 }
 

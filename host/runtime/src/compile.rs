@@ -163,7 +163,7 @@ fn look_up(runtime: &RuntimeInner, wasm: &Bytes) -> Result<Found, PrepareError> 
 
 /// Makes a component of a core module.
 fn wrap(runtime: &RuntimeInner, digest: [u8; 32], module: &[u8]) -> Result<Wanted, PrepareError> {
-    let wasm = prepare::componentize(module)?.into_owned();
+    let wasm = prepare::wrap(module)?;
     Ok(Wanted {
         digest,
         key: runtime.keys.key_for(&wasm),

@@ -1,7 +1,5 @@
 //! From bytes to a component: recognising what they are and wrapping core modules.
 
-use std::borrow::Cow;
-
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
     WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
@@ -27,15 +25,6 @@ pub(crate) fn is_component(wasm: &[u8]) -> Result<bool, PrepareError> {
             found: describe(wasm),
         }),
     }
-}
-
-/// Returns the bytes of a component: those given, or a component around the core module given, which
-/// takes a while to make.
-pub(crate) fn componentize(wasm: &[u8]) -> Result<Cow<'_, [u8]>, PrepareError> {
-    if is_component(wasm)? {
-        return Ok(Cow::Borrowed(wasm));
-    }
-    wrap(wasm).map(Cow::Owned)
 }
 
 /// Refuses types that are nested so deep that reading them takes more stack than there is: the compiler's
@@ -93,7 +82,8 @@ fn inspect(wasm: &[u8]) -> Result<Module, wasmparser::BinaryReaderError> {
     Ok(module)
 }
 
-fn wrap(wasm: &[u8]) -> Result<Vec<u8>, PrepareError> {
+/// A component around a core module, which takes a while to make.
+pub(crate) fn wrap(wasm: &[u8]) -> Result<Vec<u8>, PrepareError> {
     let refuse = |reason: String| PrepareError::CoreModule { reason };
     let module = inspect(wasm).map_err(|error| refuse(format!("it is malformed: {error}")))?;
     if !module.has_types && !module.is_command {
@@ -120,8 +110,8 @@ fn wrap(wasm: &[u8]) -> Result<Vec<u8>, PrepareError> {
 mod tests {
     use super::*;
 
-    fn error(wasm: &[u8]) -> String {
-        componentize(wasm).unwrap_err().to_string()
+    fn error<T: std::fmt::Debug>(refused: Result<T, PrepareError>) -> String {
+        refused.unwrap_err().to_string()
     }
 
     #[test]
@@ -149,23 +139,30 @@ mod tests {
 
     #[test]
     fn what_is_not_wasm_is_named() {
-        assert!(error(b"").contains("empty"));
-        assert!(error(&[0x1f, 0x8b, 8, 0]).contains("gzip"));
-        assert!(error(b"(component)").contains("text"));
-        assert!(error(b"hello").contains("68 65 6c 6c 6f"));
-        assert!(error(b"\0asm\x63\0\0\0").contains("unknown version"));
+        let named: [(&[u8], &str); 5] = [
+            (b"", "empty"),
+            (&[0x1f, 0x8b, 8, 0], "gzip"),
+            (b"(component)", "text"),
+            (b"hello", "68 65 6c 6c 6f"),
+            (b"\0asm\x63\0\0\0", "unknown version"),
+        ];
+        for (wasm, name) in named {
+            assert!(error(is_component(wasm)).contains(name), "{name}");
+        }
     }
 
     #[test]
-    fn a_component_stays_as_it_is() {
-        let wasm = wat::parse_str("(component)").unwrap();
-        assert!(matches!(componentize(&wasm).unwrap(), Cow::Borrowed(b) if b == wasm));
+    fn components_and_modules_are_told_apart() {
+        for (text, is_one) in [("(component)", true), ("(module)", false)] {
+            let wasm = wat::parse_str(text).unwrap();
+            assert_eq!(is_component(&wasm).unwrap(), is_one, "{text}");
+        }
     }
 
     #[test]
     fn a_module_without_types_is_refused_with_the_reason() {
         let wasm = wat::parse_str("(module)").unwrap();
-        assert!(error(&wasm).contains("component-type"));
+        assert!(error(wrap(&wasm)).contains("component-type"));
     }
 
     #[test]
@@ -177,7 +174,7 @@ mod tests {
                  (func (export "_start") (call $exit (i32.const 0))))"#,
         )
         .unwrap();
-        let component = componentize(&wasm).unwrap();
+        let component = wrap(&wasm).unwrap();
         assert!(Parser::is_component(&component));
     }
 

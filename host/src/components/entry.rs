@@ -176,7 +176,8 @@ impl Entry {
         wanted: &Wanted,
     ) -> Result<(), ScaleError> {
         if running.is_limited_otherwise(&wanted.limits) {
-            return self.relimit(deps, running, wanted).await;
+            let image = running.image().as_str().to_owned();
+            return self.start_anew(deps, running, wanted, image).await;
         }
         let planned = Planned {
             count: wanted.count,
@@ -189,18 +190,6 @@ impl Entry {
 
     async fn ask(&self, deps: &ComponentDeps, planned: Planned<'_>) -> Result<(), ScaleError> {
         Step::Leave.run(leave::ask(deps, &self.id, planned)).await
-    }
-
-    /// Starts the image anew under other limits, which are part of the prepared code, so that there
-    /// is a second one for a moment.
-    async fn relimit(
-        &self,
-        deps: &Arc<ComponentDeps>,
-        running: &mut Running,
-        wanted: &Wanted,
-    ) -> Result<(), ScaleError> {
-        let image = running.image().as_str().to_owned();
-        self.start_anew(deps, running, wanted, image).await
     }
 
     /// Starts another image under other limits, in one go: the one that runs may be had no more.
@@ -219,6 +208,8 @@ impl Entry {
         Ok(())
     }
 
+    /// Starts an image under other limits, which are part of the prepared code, so that there is a second
+    /// one for a moment.
     async fn start_anew(
         &self,
         deps: &Arc<ComponentDeps>,

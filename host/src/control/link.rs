@@ -55,7 +55,7 @@ impl HostApi {
         let resolved = self.for_old_providers(&link).await;
         // Last, so that what is told does not come after the news that it is gone.
         let source = ComponentId::new(&link.source_id)?;
-        let is_there = is_so(&self.links, &self.store, &source, |links| {
+        let is_there = links_satisfy(&self.links, &self.store, &source, |links| {
             links.contains(&link)
         });
         if is_there.await
@@ -95,7 +95,7 @@ impl HostApi {
             Ok(DeletedLink::Removed(link)) => {
                 let is_it = |known: &Link| request.means(known) && known.target == link.target;
                 let is_gone = |links: &[Link]| !links.iter().any(is_it);
-                if is_so(&self.links, &self.store, &source, is_gone).await {
+                if links_satisfy(&self.links, &self.store, &source, is_gone).await {
                     self.tell_removed(&link).await;
                 }
                 Some(link)
@@ -193,10 +193,10 @@ impl HostApi {
     }
 }
 
-/// Whether the links of a source are so: as this host sees them now or soon, or unless they are stored
+/// Whether the links of a source satisfy this: as this host sees them now or soon, or unless they are stored
 /// otherwise, since it may be behind. What a request has changed may have been changed again. When the store
 /// does not say, whoever is told once too often is better off than who is never told.
-async fn is_so(
+async fn links_satisfy(
     table: &LinkTable,
     store: &LatticeStore,
     source: &ComponentId,
@@ -272,16 +272,16 @@ mod tests {
         let table = LinkTable::new(LatticeName::default());
         store.put_link(&link).await.unwrap();
         let is_there = |links: &[Link]| links.contains(&link);
-        assert!(is_so(&table, &store, &source, is_there).await);
+        assert!(links_satisfy(&table, &store, &source, is_there).await);
         store.links().delete(&link.key().unwrap()).await.unwrap();
-        assert!(!is_so(&table, &store, &source, is_there).await);
+        assert!(!links_satisfy(&table, &store, &source, is_there).await);
         let mut other = link.clone();
         other.interfaces.push("atomics".to_owned());
         store.put_link(&other).await.unwrap();
-        assert!(!is_so(&table, &store, &source, is_there).await);
+        assert!(!links_satisfy(&table, &store, &source, is_there).await);
         // Nobody says that it is otherwise.
         nats.stop();
-        assert!(is_so(&table, &store, &source, is_there).await);
+        assert!(links_satisfy(&table, &store, &source, is_there).await);
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use lattice_control::{ControlError, Done, Outcome};
 use lattice_core::{ComponentId, ErrorCode, ImageRef};
 
 use super::HostApi;
-use super::component::check_told;
+use super::limits::check_told;
 use crate::providers::ProviderError;
 
 impl HostApi {

@@ -7,7 +7,7 @@ use lattice_nats::connection::{options, without_login};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
-use super::greeting::server_id;
+use super::greeting::{connectable, server_id};
 use super::settings::{DEFAULT_PORT, Settings, Side, variable};
 use crate::error::{CliError, Code, Result};
 
@@ -65,7 +65,7 @@ async fn leads_here(host: &str) -> bool {
 /// same port. Who ends it, or has hosts use it, has to know: a second server may listen at another address
 /// alone, and an address of this machine may be handed on to elsewhere.
 pub(crate) async fn leads_to_own(host: &str, port: u16, own: &str) -> bool {
-    if is_local_server(host) {
+    if literal(host).is_some_and(|address| literal(own) == Some(address)) {
         return true;
     }
     if !leads_here(host).await {
@@ -73,6 +73,15 @@ pub(crate) async fn leads_to_own(host: &str, port: u16, own: &str) -> bool {
     }
     let (there, own) = tokio::join!(server_id(host, port), server_id(own, port));
     there.is_some() && there == own
+}
+
+/// The address that one connects to, where no name has to be looked up.
+fn literal(host: &str) -> Option<IpAddr> {
+    let bare = without_scheme(host);
+    match bare.trim_start_matches('[').trim_end_matches(']') {
+        "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
+        bare => bare.parse().ok().map(connectable),
+    }
 }
 
 /// Only what is an address of this machine can be bound; where the system lets anything be bound, what
@@ -225,14 +234,26 @@ mod tests {
         greeter("127.0.0.2", port, "OTHER").await;
         for (host, is_own) in [
             (own, true),
+            ("localhost", true),
             ("127.1", true),
             ("tls://127.1", true),
             // Another one, and nobody.
+            ("127.0.0.2", false),
             ("127.2", false),
+            ("127.0.0.3", false),
             ("127.3", false),
             ("203.0.113.9", false),
         ] {
             assert_eq!(leads_to_own(host, port, own).await, is_own, "{host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_listens_at_all_addresses_is_the_own_at_each() {
+        let own = "0.0.0.0";
+        let port = greeter(own, 0, "OWN").await;
+        for host in [own, "127.0.0.1", "127.0.0.2", "127.2"] {
+            assert!(leads_to_own(host, port, own).await, "{host}");
         }
     }
 

@@ -49,7 +49,7 @@ pub(super) async fn server_id(host: &str, port: u16) -> Option<String> {
 }
 
 /// One listens on 0.0.0.0 but connects to 127.0.0.1.
-fn connectable(ip: IpAddr) -> IpAddr {
+pub(super) fn connectable(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

@@ -10,7 +10,7 @@ use lattice_control::types::{
     ClaimsMap, ComponentAuctionAck, ComponentAuctionRequest, DeleteLinkRequest, HostLabel,
     HostLabelIdentifier, ProviderAuctionAck, ProviderAuctionRequest, RegistryCredentials,
     ScaleComponentCommand, StartProviderCommand, StopHostCommand, StopProviderCommand,
-    UpdateComponentCommand,
+    UpdateComponentCommand, already_updated,
 };
 use lattice_control::{
     ControlApi, ControlError, Done, EventPublisher, Outcome, Reply, Server, ServerConfig,
@@ -290,9 +290,7 @@ impl ControlApi for FakeHost {
         };
         let (old, new) = (component.image_ref, command.new_component_ref);
         if old == new {
-            return Ok(Outcome::message(format!(
-                "component {id} already updated to {new}"
-            )));
+            return Ok(Outcome::message(already_updated(&id, &new)));
         }
         let max = component.max_instances;
         self.inventory()

@@ -135,7 +135,8 @@ impl Wanted<'_> {
 
 /// Two servers on one store would destroy it, and only the second could be stopped again.
 fn elsewhere(lattice: &str, own: u16, settings: &Settings) -> CliError {
-    let wanted = match is_local(&settings.host) && settings.urls.is_empty() {
+    let is_other_port = own != settings.port && is_local(&settings.host);
+    let wanted = match is_other_port && settings.urls.is_empty() {
         true => settings.port.to_string(),
         false => format!("at {}", settings.address()),
     };
@@ -384,6 +385,7 @@ mod tests {
             ("203.0.113.9", 41222, Code::Usage),
             // It leads here, but nobody there says that he is the own server.
             ("127.1", 41222, Code::Usage),
+            ("127.0.0.2", 41222, Code::Usage),
             ("127.0.0.1", 41222, Code::NatsServerFailed),
         ] {
             let wanted = Wanted {

@@ -8,7 +8,7 @@ use wit_parser::{Resolve, WorldItem};
 
 use super::super::{Resources, import_of, signature};
 use super::*;
-use crate::prepare::componentize;
+use crate::prepare::wrap;
 
 fn core_type(ty: &WasmType) -> &'static str {
     match ty {
@@ -46,7 +46,7 @@ fn importing_all(wit: &str) -> Code {
     let mut module = wat::parse_str(module).unwrap();
     let encoding = wit_component::StringEncoding::UTF8;
     wit_component::embed_component_metadata(&mut module, &resolve, world, encoding, false).unwrap();
-    let component = componentize(&module).unwrap();
+    let component = wrap(&module).unwrap();
     Code::new(&Engine::default(), component).unwrap()
 }
 

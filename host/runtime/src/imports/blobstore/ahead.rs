@@ -4,45 +4,45 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::pipe::Budget;
+use super::budget::{Budget, Held};
 
-/// What was read to be counted, and is still to be given to the guest.
+/// What was read to be counted, and is still to be given to the guest, with what it takes of all that the
+/// call has in memory.
 #[derive(Default)]
-pub(super) struct Ahead {
-    chunks: VecDeque<Bytes>,
-    bytes: usize,
-    /// What all that the call has in memory is taken from.
-    budget: Option<Budget>,
-}
+pub(super) struct Ahead(VecDeque<(Bytes, Held)>);
 
 impl Ahead {
     pub(super) fn push(&mut self, bytes: Bytes, budget: &Budget) {
-        let budget = self.budget.get_or_insert_with(|| budget.clone());
-        budget.take(bytes.len());
-        self.bytes += bytes.len();
-        self.chunks.push_back(bytes);
+        let held = budget.hold_all(bytes.len());
+        self.0.push_back((bytes, held));
     }
 
     pub(super) fn pop(&mut self) -> Option<Bytes> {
-        let bytes = self.chunks.pop_front()?;
-        self.give_back(bytes.len());
+        let (bytes, _held) = self.0.pop_front()?;
         Some(bytes)
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    fn give_back(&mut self, bytes: usize) {
-        self.bytes -= bytes;
-        if let Some(budget) = &self.budget {
-            budget.give_back(bytes);
-        }
+        self.0.iter().map(|(_, held)| held.bytes()).sum()
     }
 }
 
-impl Drop for Ahead {
-    fn drop(&mut self) {
-        self.give_back(self.bytes);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_ahead_is_held_until_it_is_given_or_dropped() {
+        let budget = Budget::new(10);
+        let mut ahead = Ahead::default();
+        for (part, free) in [("abc", 7), ("defghijkl", 0)] {
+            ahead.push(Bytes::from_static(part.as_bytes()), &budget);
+            assert_eq!(budget.free(), free);
+        }
+        assert_eq!(ahead.bytes(), 12);
+        assert_eq!(ahead.pop().unwrap(), "abc");
+        assert_eq!((ahead.bytes(), budget.free()), (9, 1));
+        drop(ahead);
+        assert_eq!(budget.free(), 10);
     }
 }

@@ -5,12 +5,13 @@
 //! `wasi:blobstore/blobstore`.
 
 mod ahead;
+mod budget;
 mod chunks;
 mod names;
 mod pipe;
 mod value;
 
-pub(crate) use pipe::Budget;
+pub(crate) use budget::Budget;
 
 use std::sync::LazyLock;
 

@@ -3,8 +3,8 @@
 use lattice_codec::{DecodeError, Reader};
 use wasmtime::component::{LinkerInstance, Resource, ResourceType};
 
+use super::budget::{Budget, Held};
 use super::chunks::{Items, Outcome, read_result, take};
-use super::pipe::{Budget, Held};
 use super::{Container, name, open};
 use crate::StreamingReply;
 use crate::codec::Plan;

@@ -1,7 +1,6 @@
 //! From the guest's output stream to the upload that reads it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -10,6 +9,7 @@ use futures::task::AtomicWaker;
 use lattice_codec::write;
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
+use super::budget::Budget;
 use crate::ByteStream;
 
 /// How much may wait while the upload is reading.
@@ -20,62 +20,6 @@ const WRITE_BUDGET: usize = 64 << 10;
 
 /// What keeping a chunk takes beside its bytes.
 const CHUNK: usize = 64;
-
-/// How much all pipes, messages and answers of a call may hold together. Beyond that its guest gets an
-/// error, since nothing that it could wait for has to happen.
-#[derive(Clone)]
-pub(crate) struct Budget {
-    held: Arc<AtomicUsize>,
-    limit: usize,
-}
-
-impl Budget {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self {
-            held: Arc::default(),
-            limit,
-        }
-    }
-
-    pub(crate) fn free(&self) -> usize {
-        self.limit.saturating_sub(self.held.load(Ordering::Relaxed))
-    }
-
-    pub(crate) fn take(&self, bytes: usize) {
-        self.held.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    pub(crate) fn give_back(&self, bytes: usize) {
-        self.held.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    /// Takes as much for an answer that a handle keeps, if that is free.
-    pub(super) fn hold(&self, bytes: usize) -> Result<Held, String> {
-        if bytes > self.free() {
-            return Err(format!(
-                "what the call holds would take more than the {} bytes that it may buffer",
-                self.limit
-            ));
-        }
-        self.take(bytes);
-        Ok(Held {
-            budget: self.clone(),
-            bytes,
-        })
-    }
-}
-
-/// What an answer takes of a budget, until it is dropped.
-pub(super) struct Held {
-    budget: Budget,
-    bytes: usize,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.budget.give_back(self.bytes);
-    }
-}
 
 struct State {
     chunks: VecDeque<Bytes>,
@@ -102,7 +46,7 @@ impl State {
         let own = self.own();
         let all = self.budget.free();
         if own > 0 && all == 0 {
-            let limit = self.budget.limit;
+            let limit = self.budget.limit();
             return Err(StreamError::LastOperationFailed(wasmtime::format_err!(
                 "the values that this call is writing hold {limit} bytes already"
             )));
@@ -138,7 +82,7 @@ impl Pipe {
             state: Mutex::new(State {
                 chunks: VecDeque::new(),
                 bytes: 0,
-                limit: budget.limit,
+                limit: budget.limit(),
                 budget,
                 closed: false,
                 finished: false,

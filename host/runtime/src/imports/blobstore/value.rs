@@ -12,8 +12,9 @@ use wasmtime_wasi::p2::{
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, poll_noop, spawn};
 
 use super::ahead::Ahead;
+use super::budget::{Budget, Held};
 use super::chunks::{Items, Outcome, path, read_result, take};
-use super::pipe::{Budget, Held, Pipe, Writer};
+use super::pipe::{Pipe, Writer};
 use super::{INSTANCES, ObjectId, remote_failure};
 use crate::codec::Plan;
 use crate::imports::{FromInvoke as _, chain};
