@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::Held;
+use crate::farewell::farewell;
 use crate::listener::{Manners, Shared};
 use crate::settings::ConnectionLimits;
 use crate::traced;
@@ -93,7 +94,7 @@ async fn run<S>(
         && watch.may_be_sending()
         && let Some(_permit) = line.shared.farewell()
     {
-        stream.hear_out().await;
+        farewell(stream, None).await;
     }
 }
 

@@ -13,6 +13,7 @@ mod complaints;
 mod connection;
 mod cors;
 mod failure;
+mod farewell;
 mod host;
 mod listener;
 mod order;

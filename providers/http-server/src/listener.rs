@@ -10,7 +10,6 @@ use http::{HeaderMap, Uri};
 use lattice_rpc::Peer;
 use lattice_rpc::quiet::Pace;
 use parking_lot::{Mutex, RwLock};
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
@@ -21,16 +20,15 @@ use tokio_util::task::TaskTracker;
 
 use crate::connection;
 use crate::failure::Failure;
+use crate::farewell::farewell;
 use crate::route::{Found, Routes};
 use crate::settings::ConnectionLimits;
 
 /// How many connections one provider holds; further ones are closed.
 pub(crate) const MAX_CONNECTIONS: usize = 16_384;
 
-/// How many that are closed are listened to at once, and how long each that is told that there is no room;
-/// others are only closed.
+/// How many that are closed are listened to at once; others are only closed.
 const MAX_FAREWELLS: usize = 256;
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Told to a client for which there is no room.
 const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
@@ -209,19 +207,6 @@ struct Accept {
     turned_away: Pace,
 }
 
-/// Tells a client that there is no room, and reads what it says meanwhile: the system throws away an
-/// answer to a client that has sent something unread.
-async fn say_no_room(mut stream: TcpStream) {
-    let told = async {
-        stream.write_all(NO_ROOM).await?;
-        stream.shutdown().await?;
-        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
-    };
-    if let Ok(Err(error)) = tokio::time::timeout(FAREWELL, told).await {
-        tracing::debug!(%error, "could not tell a client that there is no room");
-    }
-}
-
 impl Accept {
     async fn run(self: Arc<Self>, socket: TcpListener) {
         loop {
@@ -251,7 +236,7 @@ impl Accept {
         {
             self.connections.spawn(async move {
                 let _permit = permit;
-                say_no_room(stream).await;
+                farewell(stream, Some(NO_ROOM)).await;
             });
         }
         if let Some(untold) = self.turned_away.turn() {
@@ -286,7 +271,7 @@ impl Accept {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
 
@@ -299,7 +284,7 @@ mod tests {
         // Most have asked for something by then.
         let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
         client.write_all(request).await.unwrap();
-        let saying = tokio::spawn(say_no_room(stream));
+        let saying = tokio::spawn(farewell(stream, Some(NO_ROOM)));
         let mut told = String::new();
         client.read_to_string(&mut told).await.unwrap();
         drop(client);

@@ -9,10 +9,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use crate::farewell::LAST_WORDS;
 use crate::settings::ConnectionLimits;
 
 /// How many more requests a client may give up than it lets be answered, and within what time.
@@ -30,10 +31,6 @@ const UPKEEP: usize = 64;
 /// How long a client may take nothing of what there is for it, where connections may not be idle for
 /// longer: one that is slow takes some of it now and then only, as its system sees it.
 const SHORTEST_STUCK: Duration = Duration::from_secs(60);
-
-/// How long the last words to a client may take, or how long and how far it is heard out.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-const MOST_HEARD: u64 = 256 * 1024;
 
 /// Told to a client that is too slow with the head of its request.
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
@@ -290,19 +287,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
         };
         if let Ok(Err(error)) = tokio::time::timeout(LAST_WORDS, told).await {
             tracing::debug!(%error, "could not tell a client that it was too slow");
-        }
-    }
-
-    /// Closes the stream for a client that has its answer and still sends, and reads for a moment what it
-    /// sends: the system throws away an answer to a client that has sent something unread.
-    pub(crate) async fn hear_out(mut self) {
-        let heard = async {
-            self.shutdown().await?;
-            let mut rest = self.take(MOST_HEARD);
-            tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
-        };
-        if let Ok(Err(error)) = tokio::time::timeout(LAST_WORDS, heard).await {
-            tracing::debug!(%error, "could not hear a client out");
         }
     }
 }

@@ -81,7 +81,7 @@ fn has_no_topic(code: RDKafkaErrorCode) -> bool {
 /// Brokers, and what is published to them.
 pub(crate) struct Kafka {
     pub(crate) settings: ServerSettings,
-    producer: Mutex<Current>,
+    producer: Mutex<Current<Producer>>,
     /// What the library last said of connections that failed.
     told: Told,
     answers: OnceCell<Arc<Answers>>,
@@ -105,10 +105,36 @@ pub(crate) fn config(settings: &ServerSettings) -> ClientConfig {
 }
 
 /// The producer; another one takes its place when it can send no more.
-struct Current {
-    producer: Arc<Producer>,
+struct Current<P> {
+    producer: Arc<P>,
     /// When one was replaced last.
     replaced: Option<Instant>,
+}
+
+impl<P> Current<P> {
+    fn new(producer: P) -> Self {
+        Self {
+            producer: Arc::new(producer),
+            replaced: None,
+        }
+    }
+
+    /// The producer, or the one that `make` makes where this one has given up and was not made just now.
+    fn now<E>(
+        &mut self,
+        has_given_up: impl FnOnce(&P) -> Option<String>,
+        make: impl FnOnce() -> Result<P, E>,
+    ) -> Result<Arc<P>, E> {
+        let is_due = |at: Instant| at.elapsed() >= REPLACE_EVERY;
+        if self.replaced.is_none_or(is_due)
+            && let Some(why) = has_given_up(&self.producer)
+        {
+            tracing::warn!(why, "a Kafka producer can send no more, making another one");
+            self.replaced = Some(Instant::now());
+            self.producer = Arc::new(make()?);
+        }
+        Ok(Arc::clone(&self.producer))
+    }
 }
 
 /// A producer that closes where waiting for that blocks nobody.
@@ -144,10 +170,7 @@ impl Kafka {
         let producer = Producer::make(settings, &told).map_err(ClientError::Make)?;
         let kafka = Self {
             settings: settings.clone(),
-            producer: Mutex::new(Current {
-                producer: Arc::new(producer),
-                replaced: None,
-            }),
+            producer: Mutex::new(Current::new(producer)),
             told,
             answers: OnceCell::new(),
         };
@@ -159,16 +182,12 @@ impl Kafka {
     /// not know any more what the brokers have, as after they have lost or forgotten something. Where
     /// the one before has done so just now, it is that one, which says why.
     fn producer(&self) -> Result<Arc<Producer>, KafkaError> {
-        let mut current = self.producer.lock();
-        let is_due = |at: Instant| at.elapsed() >= REPLACE_EVERY;
-        if current.replaced.is_none_or(is_due)
-            && let Some((_, why)) = current.producer.get().client().fatal_error()
-        {
-            tracing::warn!(why, "a Kafka producer can send no more, making another one");
-            current.replaced = Some(Instant::now());
-            current.producer = Arc::new(Producer::make(&self.settings, &self.told)?);
-        }
-        Ok(Arc::clone(&current.producer))
+        let has_given_up = |producer: &Producer| {
+            let fatal = producer.get().client().fatal_error();
+            fatal.map(|(_, why)| why)
+        };
+        let make = || Producer::make(&self.settings, &self.told);
+        self.producer.lock().now(has_given_up, make)
     }
 
     /// Asks whether the brokers are there and have these topics, which they make if they are set
@@ -301,5 +320,30 @@ impl Kafka {
             MessagingError::other(format!("could not listen for answers on `{topic}`: {why}"))
         })?;
         Ok(Arc::clone(answers))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_producer_that_gives_up_at_once_stays_for_a_while() {
+        let mut current = Current::new(1);
+        let mut now = |has_given_up: bool| {
+            let why = |_: &i32| has_given_up.then(|| "fenced".to_owned());
+            let made = *current.producer + 1;
+            *current.now(why, || Ok::<_, Infallible>(made)).unwrap()
+        };
+        assert_eq!(now(false), 1);
+        assert_eq!(now(true), 2);
+        assert_eq!(now(true), 2);
+        tokio::time::advance(REPLACE_EVERY - Duration::from_millis(1)).await;
+        assert_eq!(now(true), 2);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(now(false), 2);
+        assert_eq!(now(true), 3);
     }
 }

@@ -196,10 +196,6 @@ impl AzureQueues {
         reason: &str,
     ) -> Result<(), QueueError> {
         let dead = self.link.dead(queue);
-        if self.is_grave(queue) {
-            let what = "dead-letter: the queue is the dead-letter queue itself";
-            return Err(QueueError::unsupported(what));
-        }
         let taken = self.given.get(receipt);
         let taken = taken.ok_or_else(|| QueueError::other(UNKNOWN))?;
         let letter = dead_letter(taken.message, queue, taken.attempt, reason);
@@ -272,7 +268,7 @@ impl Queues for AzureQueues {
         }
     }
 
-    fn is_grave(&self, queue: &str) -> bool {
+    fn is_dead_letter_queue(&self, queue: &str) -> bool {
         self.link.dead(queue) == queue
     }
 

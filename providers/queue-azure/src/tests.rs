@@ -219,21 +219,10 @@ async fn rejected_messages_are_kept_with_the_reason() {
 }
 
 #[tokio::test]
-async fn what_is_rejected_among_dead_letters_is_refused_and_stays() {
+async fn a_dead_letter_queue_is_known() {
     let azurite = azurite(&[("queue", "grave"), ("dead_letter", "grave")]).await;
-    assert!(azurite.queues.is_grave("grave"));
-    let id = azurite.send("grave", message("bad")).await;
-    let got = azurite.one("grave").await;
-    let reject = Outcome::Reject("no".to_owned());
-    let refused = azurite.settle("grave", &got, reject).await;
-    assert!(
-        matches!(&refused, Err(QueueError::Unsupported(why)) if why.starts_with("dead-letter")),
-        "{refused:?}"
-    );
-    let retried = azurite.settle("grave", &got, Outcome::Retry(None)).await;
-    assert_eq!(retried, Ok(()));
-    let again = azurite.one("grave").await;
-    assert_eq!((again.id, again.attempt), (id, 2));
+    assert!(azurite.queues.is_dead_letter_queue("grave"));
+    assert!(!azurite.queues.is_dead_letter_queue("jobs"));
 }
 
 #[tokio::test]

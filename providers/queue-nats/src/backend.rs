@@ -223,10 +223,6 @@ impl NatsQueues {
     /// in its queue, has no effect.
     async fn bury(&self, queue: &Queue, lease: &Lease, why: &str) -> Result<(), QueueError> {
         let dead = self.settings.dead(&queue.name);
-        if self.is_grave(&queue.name) {
-            let what = "dead-letter: the queue is the dead-letter queue itself";
-            return Err(QueueError::unsupported(what));
-        }
         let raw = queue.stream.get_raw_message(lease.sequence).await;
         let raw = raw.map_err(|error| QueueError::unavailable(chain(&error)))?;
         let stored = raw.time.unix_timestamp_nanos();
@@ -263,7 +259,7 @@ impl Queues for NatsQueues {
     // The leases of a process are its own.
     const HELD_HERE: bool = true;
 
-    fn is_grave(&self, queue: &str) -> bool {
+    fn is_dead_letter_queue(&self, queue: &str) -> bool {
         self.settings.dead(queue) == queue
     }
 

@@ -54,10 +54,12 @@ async fn all_done(queue: &str, count: usize) -> Vec<Done> {
     }
 }
 
+/// The queue that is its own dead-letter queue, and has always another message.
+const DEAD: &str = "dead";
 /// The queue that gives its message again when it was given back.
 const AGAIN: &str = "again";
 
-/// Queues that have one message each.
+/// Queues that have one message each, and one that has always another one.
 #[derive(Debug, Default)]
 struct Brief {
     is_given: AtomicBool,
@@ -68,6 +70,10 @@ impl Queues for Brief {
     const LONGEST_RETRY: Duration = Duration::from_millis(LONGEST_MS as u64);
     const LONGEST_HELD: Option<Duration> = Some(Duration::from_secs(2));
 
+    fn is_dead_letter_queue(&self, queue: &str) -> bool {
+        queue == DEAD
+    }
+
     async fn receipt_key(&self, _queue: &str) -> Result<ReceiptKey, QueueError> {
         Ok(ReceiptKey::of_this_process())
     }
@@ -76,8 +82,8 @@ impl Queues for Brief {
         Err(QueueError::unsupported("sending"))
     }
 
-    async fn receive(&self, _queue: &str, want: Want) -> Result<Vec<Delivery>, QueueError> {
-        if self.is_given.swap(true, Ordering::Relaxed) {
+    async fn receive(&self, queue: &str, want: Want) -> Result<Vec<Delivery>, QueueError> {
+        if self.is_given.swap(queue != DEAD, Ordering::Relaxed) {
             tokio::time::sleep(want.wait).await;
             return Ok(Vec::new());
         }
@@ -170,6 +176,23 @@ async fn what_was_given_back_unseen_has_all_its_attempts_though_the_backend_coun
     answer.send(support::Outcome::Ack).unwrap();
     let after = all_done(AGAIN, before.len() + 1).await;
     assert_eq!(after.last(), Some(&Done::Settled(Outcome::Ack)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_rejects_nothing_among_the_dead_letters() {
+    let mut lattice = Lattice::start::<QueueBrief>(&[]).await;
+    let mut worker = lattice.handle("undertaker").await;
+    // The next message comes when the one before is done with.
+    let config = [("queue", DEAD), ("max_in_flight", "1")];
+    lattice.link_handler("undertaker", &config).await;
+    for outcome in [
+        support::Outcome::Reject("no".to_owned()),
+        support::Outcome::Ack,
+    ] {
+        let (_, answer) = worker.next().await;
+        answer.send(outcome).unwrap();
+    }
+    assert_eq!(done(DEAD).await, Done::Settled(Outcome::Ack));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

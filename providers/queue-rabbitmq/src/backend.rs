@@ -9,7 +9,7 @@ use lapin::options::BasicAckOptions;
 use lattice_provider_sdk::queue::{
     Delivery, Depth, Message, Outcome, QueueError, Queues, ReceiptKey, Sent, Want, dead_letter,
 };
-use lattice_provider_sdk::{Features, LinkError, Shared};
+use lattice_provider_sdk::{Features, LinkError, LinkKey, Shared};
 use tokio::time::Instant;
 
 use crate::leases::{LONGEST, Lease, fresh};
@@ -31,16 +31,16 @@ const LONGEST_DELAY_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 #[derive(Debug)]
 pub(crate) struct RabbitQueues {
     pub(crate) rabbit: Shared<Rabbit>,
-    settings: LinkSettings,
+    pub(crate) settings: LinkSettings,
     pub(crate) room: Arc<Room>,
 }
 
 impl RabbitQueues {
-    pub(crate) fn new(rabbit: Shared<Rabbit>, settings: LinkSettings) -> Self {
+    pub(crate) fn new(rabbit: Shared<Rabbit>, settings: LinkSettings, link: LinkKey) -> Self {
         Self {
+            room: rabbit.rooms.of(link),
             rabbit,
             settings,
-            room: Arc::default(),
         }
     }
 
@@ -153,10 +153,6 @@ impl RabbitQueues {
     async fn bury(&self, line: &Line, lease: &Lease, why: &str) -> Result<(), QueueError> {
         let queue = &lease.queue.name;
         let dead = self.settings.dead(queue);
-        if self.is_grave(queue) {
-            let what = "dead-letter: the queue is the dead-letter queue itself";
-            return Err(QueueError::unsupported(what));
-        }
         let create = self.settings.create != Create::No;
         let create = create.then(|| self.settings.queue.unlimited());
         let grave = line
@@ -189,7 +185,7 @@ impl Queues for RabbitQueues {
     // A delivery is of the channel that received it.
     const HELD_HERE: bool = true;
 
-    fn is_grave(&self, queue: &str) -> bool {
+    fn is_dead_letter_queue(&self, queue: &str) -> bool {
         self.settings.dead(queue) == queue
     }
 

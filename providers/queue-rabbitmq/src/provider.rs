@@ -30,7 +30,8 @@ impl QueueRabbitmq {
         let name = self.session.id().as_str();
         let connect = || Rabbit::connect(&said.server, name);
         let rabbit = self.rabbits.get(&said.server, connect).await;
-        let queues = RabbitQueues::new(rabbit.map_err(no_connection)?, said);
+        let rabbit = rabbit.map_err(no_connection)?;
+        let queues = RabbitQueues::new(rabbit, said, link.key());
         let new = NewLink::read(link, &settings, queues)?;
         new.queues().check().await?;
         self.links.put(&self.session, link, new);

@@ -10,6 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::leases::Leases;
 use crate::line::{ConnectError, Line};
+use crate::room::Rooms;
 use crate::settings::ServerSettings;
 
 /// How often it is looked whether the connection is still there.
@@ -25,6 +26,7 @@ type Now = Result<Arc<Line>, String>;
 #[derive(Debug)]
 pub(crate) struct Rabbit {
     pub(crate) leases: Leases,
+    pub(crate) rooms: Rooms,
     now: watch::Receiver<Now>,
     _keeper: AbortOnDropHandle<()>,
 }
@@ -40,6 +42,7 @@ impl Rabbit {
         let keeper = keep(settings.clone(), name.to_owned(), line, sender);
         Ok(Self {
             leases: Leases::new(),
+            rooms: Rooms::default(),
             now,
             _keeper: AbortOnDropHandle::new(tokio::spawn(keeper)),
         })

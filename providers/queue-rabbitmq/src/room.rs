@@ -1,9 +1,12 @@
 //! How many bytes of messages the workers of one link have.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
+use lattice_provider_sdk::LinkKey;
 use lattice_rpc::quiet::Pace;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -21,6 +24,25 @@ pub(crate) struct Room {
     freed: Notify,
     /// The lines about receives that find none.
     full: Pace,
+}
+
+/// The rooms of the links of one server. A link that is put again has the one that it had, as long as some of
+/// its messages are leased.
+#[derive(Debug, Default)]
+pub(crate) struct Rooms(Mutex<HashMap<LinkKey, Weak<Room>>>);
+
+impl Rooms {
+    /// The room of a link.
+    pub(crate) fn of(&self, link: LinkKey) -> Arc<Room> {
+        let mut rooms = self.0.lock();
+        rooms.retain(|_, room| room.strong_count() > 0);
+        if let Some(room) = rooms.get(&link).and_then(Weak::upgrade) {
+            return room;
+        }
+        let room = Arc::<Room>::default();
+        rooms.insert(link, Arc::downgrade(&room));
+        room
+    }
 }
 
 /// What one message takes of the room until it is dropped.
@@ -79,10 +101,37 @@ impl Drop for Share {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
+    use lattice_core::{ComponentId, LinkName, WitName};
+    use lattice_provider_sdk::LinkRole;
+
     use super::*;
+
+    pub(crate) fn link(name: &str) -> LinkKey {
+        LinkKey {
+            role: LinkRole::Target,
+            peer: ComponentId::new("worker").unwrap(),
+            namespace: WitName::new("lattice").unwrap(),
+            package: WitName::new("queue").unwrap(),
+            name: LinkName::new(name).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_link_has_one_room_as_long_as_its_messages_are_leased() {
+        let rooms = Rooms::default();
+        let first = rooms.of(link("jobs"));
+        let share = first.share(MOST);
+        drop(first);
+        assert!(rooms.of(link("jobs")).is_full());
+        assert!(!rooms.of(link("mails")).is_full());
+        drop(share);
+        assert!(!rooms.of(link("jobs")).is_full());
+        let kept: Vec<_> = rooms.0.lock().keys().cloned().collect();
+        assert_eq!(kept, [link("jobs")]);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn who_finds_no_room_waits_until_a_message_is_settled() {

@@ -1,5 +1,6 @@
 //! Against RabbitMQ.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_provider_sdk::queue::{Message, QueueError, Queues as _, Want};
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 use crate::backend::RabbitQueues;
 use crate::leases::Lease;
 use crate::rabbit::Rabbit;
+use crate::room::tests::link;
 use crate::settings::LinkSettings;
 
 const WANT: Want = Want {
@@ -26,7 +28,7 @@ async fn queues(service: &Service) -> RabbitQueues {
     let sharing = Sharing::new();
     let connect = || Rabbit::connect(&said.server, "test");
     let rabbit = sharing.get(&said.server, connect).await.unwrap();
-    RabbitQueues::new(rabbit, said.clone())
+    RabbitQueues::new(rabbit, said.clone(), link("jobs"))
 }
 
 /// The receipt and the attempt of the next message.
@@ -72,6 +74,8 @@ async fn what_a_lost_connection_had_takes_no_room() {
     let (again, _) = next(&queues).await;
     assert_ne!(again, first);
     assert!(!queues.room.is_full());
+    let put_again = RabbitQueues::new(queues.rabbit.clone(), queues.settings.clone(), link("jobs"));
+    assert!(Arc::ptr_eq(&put_again.room, &queues.room));
     let expired = leases.take("jobs", &first).map(drop);
     assert_eq!(expired, Err(QueueError::ReceiptExpired));
 }

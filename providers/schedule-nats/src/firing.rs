@@ -25,8 +25,8 @@ pub(crate) const LONGEST_RETRY_MS: u64 = 30_000;
 const MOST_DOUBLINGS: u32 = 15;
 /// How often a tick that is being told is noted to be so.
 const BEAT: Duration = Duration::from_secs(1);
-/// How long it may take to read what became of a note whose answer did not come. With the note it is shorter
-/// than the silence after which we are taken for gone.
+/// How long it may take to read what became of a note whose answer did not come, and to find the bucket again
+/// before one. With the note it is shorter than the silence after which we are taken for gone.
 const LOOK_WITHIN: Duration = Duration::from_secs(2);
 /// How often something is asked of a bucket that does not answer, and the pauses in between.
 const TRIES: usize = 6;
@@ -111,6 +111,9 @@ async fn beat(shelf: &Shelf, key: &str, taken: &Taken, ours: Ours) -> Infallible
     loop {
         tokio::time::sleep_until(due).await;
         due = Instant::now() + BEAT;
+        if !is_ready(shelf, key).await {
+            continue;
+        }
         let written = shelf.bucket.write(key, value.clone(), revision);
         // One whose answer was lost with the connection would hold up those that the others need to hear
         // when it is back.
@@ -134,6 +137,19 @@ async fn beat(shelf: &Shelf, key: &str, taken: &Taken, ours: Ours) -> Infallible
             }
         }
     }
+}
+
+/// Whether the bucket can be used. On a new connection it has to be found first, which would take the time of
+/// the note.
+async fn is_ready(shelf: &Shelf, key: &str) -> bool {
+    let ready = shelf.bucket.ledger().ready();
+    let error = match tokio::time::timeout(LOOK_WITHIN, ready).await {
+        Ok(Ok(())) => return true,
+        Ok(Err(error)) => chain(&error),
+        Err(_) => "it was not found in time".to_owned(),
+    };
+    tracing::debug!(key, error, "no bucket to note in that a tick goes on");
+    false
 }
 
 /// The record as it is now; `None` when that cannot be told in time. Never ends when it is not ours any more.

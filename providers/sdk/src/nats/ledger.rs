@@ -74,15 +74,6 @@ pub struct Revision {
     pub number: u64,
 }
 
-impl Revision {
-    /// Later than any other.
-    pub const LAST: Self = Self {
-        making: u64::MAX,
-        made: u64::MAX,
-        number: u64::MAX,
-    };
-}
-
 /// What a key is.
 #[derive(Debug)]
 pub struct Stored {
@@ -212,6 +203,16 @@ impl Ledger {
     pub async fn store(&self) -> Result<(kv::Store, Revision), LedgerError> {
         let making = self.sure().await?;
         Ok((making.store.clone(), making.blank))
+    }
+
+    /// Asks NATS which bucket there is, if that is not known since the connection was made or something
+    /// failed. What is done next is then one request only.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] when it cannot be used now.
+    pub async fn ready(&self) -> Result<(), LedgerError> {
+        self.sure().await.map(drop)
     }
 
     /// The revision of keys that were not written since the bucket was made, as far as is known.

@@ -135,11 +135,9 @@ pub trait Queues: Send + Sync + 'static {
         ByOthers::Never
     }
 
-    /// Whether dead letters of a queue would go to that queue itself, so that nothing can be rejected
-    /// there. No attempt is one too many then.
-    fn is_grave(&self, _queue: &str) -> bool {
-        false
-    }
+    /// Whether dead letters of a queue would go to that queue itself. Nothing is rejected there then, and
+    /// no attempt is one too many: [`Linked`](super::Linked) refuses it before the backend is asked.
+    fn is_dead_letter_queue(&self, queue: &str) -> bool;
 
     /// What the receipts of a queue are sealed with: something that all copies of the provider know
     /// that may settle them, and no component does.
@@ -226,8 +224,8 @@ impl<B: Queues> Queues for Arc<B> {
         B::by_others(about)
     }
 
-    fn is_grave(&self, queue: &str) -> bool {
-        B::is_grave(self, queue)
+    fn is_dead_letter_queue(&self, queue: &str) -> bool {
+        B::is_dead_letter_queue(self, queue)
     }
 
     async fn receipt_key(&self, queue: &str) -> Result<ReceiptKey, QueueError> {

@@ -83,7 +83,7 @@ impl<B: Queues> Linked<B> {
     /// How often a message of a queue is delivered; zero for no limit. What is dead already has none: it
     /// could go nowhere, and nobody would be told of it any more.
     pub(crate) fn max_attempts(&self, queue: &str) -> u32 {
-        match self.queues.is_grave(queue) {
+        match self.queues.is_dead_letter_queue(queue) {
             true => 0,
             false => self.max_attempts,
         }
@@ -174,7 +174,7 @@ impl<B: Queues> Linked<B> {
         for delivery in dead {
             let reason = spent(delivery.attempt);
             let rejected = Outcome::Reject(reason);
-            let done = self.queues.settle(queue, &delivery.receipt, rejected).await;
+            let done = self.end_lease(queue, &delivery.receipt, rejected).await;
             if let Err(error) = done {
                 let (id, error) = (delivery.id, error.text());
                 tracing::warn!(
@@ -234,7 +234,22 @@ impl<B: Queues> Linked<B> {
             checks::delay(*delay)?;
         }
         let (queue, receipt) = self.opened(scope, receipt).await?;
-        self.queues.settle(&queue, &receipt, how).await
+        self.end_lease(&queue, &receipt, how).await
+    }
+
+    /// Ends a lease that the backend knows by its own names. What is a dead letter already is not
+    /// rejected: it would be stored where it is, and come again without end.
+    pub(crate) async fn end_lease(
+        &self,
+        queue: &str,
+        receipt: &str,
+        how: Outcome,
+    ) -> Result<(), QueueError> {
+        if matches!(how, Outcome::Reject(_)) && self.queues.is_dead_letter_queue(queue) {
+            let what = "dead-letter: the queue is the dead-letter queue itself";
+            return Err(QueueError::unsupported(what));
+        }
+        self.queues.settle(queue, receipt, how).await
     }
 
     pub(crate) async fn extend(
@@ -262,10 +277,93 @@ pub(crate) fn spent(attempt: u32) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use parking_lot::Mutex;
+
     use super::*;
     use crate::link::tests::bare;
+    use crate::queue::ReceiptKey;
 
     pub(crate) fn link(component: &str, name: &str) -> ProviderLink {
         bare(LinkRole::Target, ("lattice", "queue"), component, name)
+    }
+
+    /// Notes how leases end; has no messages.
+    #[derive(Debug, Default)]
+    struct Noted(Mutex<Vec<Outcome>>);
+
+    impl Queues for Noted {
+        fn is_dead_letter_queue(&self, queue: &str) -> bool {
+            queue == "dead"
+        }
+
+        async fn receipt_key(&self, _queue: &str) -> Result<ReceiptKey, QueueError> {
+            Ok(ReceiptKey::of_this_process())
+        }
+
+        async fn send(&self, _queue: &str, _message: Message, _delay: Duration) -> Sent {
+            Err(QueueError::unsupported("sending"))
+        }
+
+        async fn receive(&self, _queue: &str, _want: Want) -> Result<Vec<Delivery>, QueueError> {
+            Ok(Vec::new())
+        }
+
+        async fn settle(&self, _queue: &str, _: &str, how: Outcome) -> Result<(), QueueError> {
+            self.0.lock().push(how);
+            Ok(())
+        }
+
+        async fn extend(&self, _queue: &str, _: &str, _: Duration) -> Result<(), QueueError> {
+            Ok(())
+        }
+
+        async fn depth(&self, _queue: &str) -> Result<Depth, QueueError> {
+            Err(QueueError::unsupported("depth"))
+        }
+    }
+
+    /// A delivery that the backend knows as `own`.
+    fn delivery(own: &str) -> Delivery {
+        Delivery {
+            receipt: own.to_owned(),
+            id: "1".to_owned(),
+            message: Message {
+                body: "body".into(),
+                content_type: None,
+                attributes: Vec::new(),
+                dedup_id: None,
+                group: None,
+            },
+            attempt: 1,
+            enqueued_at_ms: 0,
+            lease_ms: 30_000,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dead_letter_is_acknowledged_or_tried_again_and_never_rejected() {
+        let settings = Settings::from_texts([], []);
+        let queues = Noted::default();
+        let linked = Linked::new(&link("worker", "default"), &settings, queues).unwrap();
+        let reject = || Outcome::Reject("no".to_owned());
+        for queue in ["dead", "alive"] {
+            let scope = Scope { queue, home: "" };
+            let sealed = linked.sealed(scope, vec![delivery("receipt")]).await;
+            let receipt = sealed.unwrap().swap_remove(0).receipt;
+            for how in [Outcome::Retry(None), Outcome::Ack] {
+                let settled = linked.settle(scope, &receipt, how).await;
+                assert_eq!(settled, Ok(()));
+            }
+            let rejected = linked.settle(scope, &receipt, reject()).await;
+            let what = "dead-letter: the queue is the dead-letter queue itself";
+            let expected = match queue {
+                "dead" => Err(QueueError::unsupported(what)),
+                _ => Ok(()),
+            };
+            assert_eq!(rejected, expected);
+        }
+        let (again, ack) = (Outcome::Retry(None), Outcome::Ack);
+        let noted = linked.queues().0.lock().clone();
+        assert_eq!(noted, [again.clone(), ack.clone(), again, ack, reject()]);
     }
 }

@@ -334,7 +334,7 @@ impl<B: Queues> Worker<B> {
         loop {
             let (queues, queue) = (self.linked.queues(), self.linked.own_queue());
             let settled = match how.clone() {
-                Some(how) => queues.settle(queue, receipt, how).await,
+                Some(how) => self.linked.end_lease(queue, receipt, how).await,
                 None => queues.give_back(queue, receipt).await,
             };
             let Err(error) = settled else { return };
