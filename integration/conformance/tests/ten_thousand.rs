@@ -264,6 +264,10 @@ async fn all_come(road: &Road) -> Result<()> {
     Ok(())
 }
 
+/// How often the provider is killed alone, at most: its host waits longer each time before it starts it again,
+/// up to half a minute, and on a slow machine a service that is slow as well would have no time in between.
+const PROVIDERS: usize = 6;
+
 /// How often something was killed that was there.
 #[derive(Debug, Default)]
 struct Killed {
@@ -290,7 +294,7 @@ impl Killed {
         at: &mut [usize; 3],
         chance: &mut Chance,
     ) -> Result<()> {
-        if chance.below(3) == 0 {
+        if chance.below(3) == 0 && self.providers < PROVIDERS {
             self.providers += usize::from(kill_provider(lattice, at[0], road.program).await?);
             return Ok(());
         }
