@@ -282,7 +282,6 @@ impl Entry {
             count: scaled.map_or(max, |wanted| wanted.count),
             annotations: &running.annotated(annotations),
             claims: fetched.claims.as_ref(),
-            ..running.planned()
         };
         self.ask(deps, planned).await?;
         let replace = running.replace(deps, fetched, annotations, scaled);
