@@ -275,7 +275,7 @@ fn a_link_that_is_taken_away_leads_nowhere_and_can_be_told_of_again() {
     let [one, two] = ["one", "two"].map(|name| link("a", "kv", name, &["store"]));
     table.put(&id("a"), spec(&[one.clone(), two.clone()]));
     let diff = table.take_away(&id("a"), |link| link.name == "one");
-    assert_eq!(diff.removed, [one.clone()]);
+    assert_eq!(diff.removed, std::slice::from_ref(&one));
     assert_eq!(table.all().0, [two]);
     assert_eq!(table.gone(|link| link.name == "one"), [one]);
     let diff = table.take_away(&id("b"), |_| true);
