@@ -1,6 +1,7 @@
 //! The command line of a host: `lattice-host` and `wash host` are both this.
 
 mod args;
+mod copying;
 mod logging;
 mod markdown;
 mod settings;
@@ -18,6 +19,8 @@ pub use args::{
     CtlArgs, HostArgs, ImageArgs, LaterArgs, NatsArgs, RpcArgs, RunningArgs, SecretsArgs,
     TelemetryArgs,
 };
+pub(crate) use copying::VARIABLE as COPYING;
+pub use copying::copy_well;
 pub use settings::SettingsError;
 pub use trust::{TrustArgs, TrustSettingsError};
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lattice_control::EventPublisher;
 use lattice_core::event::Event;
+use lattice_rpc::quiet::Pace;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
@@ -25,6 +26,8 @@ enum Item {
 #[derive(Debug)]
 pub(crate) struct Events {
     queue: mpsc::Sender<Item>,
+    /// Of the lines about events that were dropped.
+    dropped: Pace,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -34,15 +37,18 @@ impl Events {
         let task = tokio::spawn(send_all(publisher, items));
         Self {
             queue,
+            dropped: Pace::default(),
             _task: AbortOnDropHandle::new(task),
         }
     }
 
-    /// Puts an event in line. It is dropped, with a log line, when too many wait.
+    /// Puts an event in line. It is dropped when too many wait, of which a log line tells now and then.
     pub(crate) fn publish(&self, event: Event) {
         let name = event.name().to_owned();
-        if let Err(error) = self.queue.try_send(Item::Event(Box::new(event))) {
-            tracing::error!(event = name, %error, "dropped an event");
+        if let Err(error) = self.queue.try_send(Item::Event(Box::new(event)))
+            && let Some(untold) = self.dropped.turn()
+        {
+            tracing::error!(event = name, %error, untold, "dropped an event");
         }
     }
 
@@ -71,5 +77,33 @@ async fn send_all(publisher: EventPublisher, mut items: mpsc::Receiver<Item>) {
                 let _unheard = done.send(());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use lattice_core::StringMap;
+    use lattice_core::event::LabelsChanged;
+
+    use crate::logged::lines;
+
+    #[tokio::test(start_paused = true)]
+    async fn events_that_nobody_takes_fill_no_log() {
+        let (queue, _items) = mpsc::channel(1);
+        let events = Events {
+            queue,
+            dropped: Pace::default(),
+            _task: AbortOnDropHandle::new(tokio::spawn(async {})),
+        };
+        let event = || {
+            Event::LabelsChanged(LabelsChanged {
+                host_id: String::new(),
+                labels: StringMap::new(),
+            })
+        };
+        let written = lines(|| (0..1000).for_each(|_| events.publish(event())));
+        assert_eq!(written, 1);
     }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lattice_core::StringMap;
 use lattice_core::host::{InvalidLabelKey, check_label_key, is_host_label, machine_labels};
+use lattice_rpc::quiet::Pace;
 use parking_lot::RwLock;
 
 /// Why a label was not changed. The texts about `hostcore.*` are those of the 1.9 generation.
@@ -29,6 +30,8 @@ const MAX_BYTES: usize = 128 << 10;
 pub(crate) struct Labels {
     map: RwLock<StringMap>,
     changes: AtomicU64,
+    /// Of what is told of labels that were set to what they are.
+    unchanged: Pace,
 }
 
 impl Labels {
@@ -45,6 +48,7 @@ impl Labels {
         Ok(Self {
             map: RwLock::new(map),
             changes: AtomicU64::new(0),
+            unchanged: Pace::default(),
         })
     }
 
@@ -57,13 +61,20 @@ impl Labels {
         self.map.read().clone()
     }
 
-    /// Sets a label and returns all of them.
-    pub(crate) fn put(&self, key: &str, value: &str) -> Result<StringMap, LabelError> {
+    /// Sets a label and returns all of them for those who are told; `None` when there is nothing to tell.
+    ///
+    /// The 1.9 generation tells of each label that is set, also to what it is. Of these, the lattice is told
+    /// once a second: all labels together may be long, and whoever sets one can do so without end.
+    pub(crate) fn put(&self, key: &str, value: &str) -> Result<Option<StringMap>, LabelError> {
         if is_host_label(key) {
             return Err(LabelError::Set);
         }
         check_label_key(key)?;
         let mut map = self.map.write();
+        // What was said about these labels still holds.
+        if map.get(key).is_some_and(|present| present == value) {
+            return Ok(self.unchanged.turn().map(|_| map.clone()));
+        }
         let mut changed = map.clone();
         changed.insert(key.to_owned(), value.to_owned());
         let bytes = bytes(&changed);
@@ -74,7 +85,7 @@ impl Labels {
         changed.sort_unstable_keys();
         map.clone_from(&changed);
         self.changes.fetch_add(1, Ordering::Release);
-        Ok(changed)
+        Ok(Some(changed))
     }
 
     /// Deletes a label and returns what is left, or `None` when there was no such label.
@@ -83,8 +94,11 @@ impl Labels {
             return Err(LabelError::Delete);
         }
         let mut map = self.map.write();
+        if map.shift_remove(key).is_none() {
+            return Ok(None);
+        }
         self.changes.fetch_add(1, Ordering::Release);
-        Ok(map.shift_remove(key).map(|_| map.clone()))
+        Ok(Some(map.clone()))
     }
 
     /// Whether the host has every one of these labels with exactly these values.
@@ -130,11 +144,24 @@ mod tests {
     #[test]
     fn labels_come_and_go() {
         let labels = Labels::new(&StringMap::new()).unwrap();
-        assert_eq!(labels.put("tier", "edge").unwrap()["tier"], "edge");
+        let put = labels.put("tier", "edge").unwrap().unwrap();
+        assert_eq!(put["tier"], "edge");
         assert!(labels.satisfy(&map(&[("tier", "edge")])));
         assert!(!labels.satisfy(&map(&[("tier", "core")])) && labels.satisfy(&StringMap::new()));
         assert!(!labels.delete("tier").unwrap().unwrap().contains_key("tier"));
         assert_eq!(labels.delete("tier"), Ok(None));
+    }
+
+    #[test]
+    fn what_changes_nothing_counts_as_no_change_and_is_not_told_without_end() {
+        let labels = Labels::new(&map(&[("zone", "a")])).unwrap();
+        assert!(labels.put("zone", "a").unwrap().is_some());
+        assert_eq!(labels.put("zone", "a"), Ok(None));
+        assert_eq!(labels.delete("none"), Ok(None));
+        assert_eq!(labels.changes(), 0);
+        assert!(labels.put("zone", "b").unwrap().is_some());
+        assert!(labels.delete("zone").unwrap().is_some());
+        assert_eq!(labels.changes(), 2);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The links of the lattice as this host knows them, and the targets that calls find through them.
 
+mod change;
 mod diff;
 mod gone;
 mod lately;
@@ -14,13 +15,12 @@ use lattice_core::road::RoadReport;
 use lattice_core::subject::RpcPrefix;
 use lattice_core::{ComponentId, LatticeName, Link, Locality, RoadCounts};
 use lattice_rpc::Invocation;
-use lattice_store::LatticeSnapshot;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::trust::rules::Gate;
-use diff::LinkDiff;
+pub(crate) use change::Changes;
 use gone::Gone;
 use lately::Lately;
 use source::{Kept, Source, beyond};
@@ -111,7 +111,7 @@ impl Route {
 }
 
 /// Owns the host's copy of all specs. It follows the store and is never written otherwise, but for links that
-/// were deleted before they came back to a store that was lost.
+/// were deleted before they came back to a store that was lost. Both go through [`LinkTable::change`].
 #[derive(Debug)]
 pub(crate) struct LinkTable {
     lattice: LatticeName,
@@ -138,87 +138,6 @@ impl LinkTable {
         }
     }
 
-    /// Takes over a spec.
-    pub(crate) fn put(&self, id: &ComponentId, spec: ComponentSpec) -> LinkDiff {
-        let changing = self.changing.lock();
-        let diff = self.replace(id, spec);
-        drop(changing);
-        self.changed();
-        diff
-    }
-
-    /// Forgets a spec.
-    pub(crate) fn remove(&self, id: &ComponentId) -> LinkDiff {
-        let changing = self.changing.lock();
-        let diff = self.take(id);
-        drop(changing);
-        self.changed();
-        diff
-    }
-
-    /// Takes links of a source away that the store does not have.
-    pub(crate) fn take_away(&self, id: &ComponentId, is_meant: impl Fn(&Link) -> bool) -> LinkDiff {
-        let changing = self.changing.lock();
-        let mut diff = LinkDiff::default();
-        if let Some(mut spec) = self.spec(id) {
-            spec.links.retain(|link| !is_meant(link));
-            diff = self.replace(id, spec);
-        }
-        drop(changing);
-        self.changed();
-        diff
-    }
-
-    /// Takes over the complete state of the store. What is missing in it is gone, unless the store
-    /// was lost: then the last good state is kept.
-    pub(crate) fn resync(&self, snapshot: &mut LatticeSnapshot) -> LinkDiff {
-        let specs = std::mem::take(&mut snapshot.specs);
-        let changing = self.changing.lock();
-        let mut diff = LinkDiff::default();
-        let kept = |id: &ComponentId| {
-            snapshot.fresh || specs.contains_key(id) || snapshot.unreadable.contains(id)
-        };
-        for id in self.sources().iter().filter(|id| !kept(id)) {
-            diff.append(self.take(id));
-        }
-        for (id, spec) in specs {
-            diff.append(self.replace(&id, spec));
-        }
-        drop(changing);
-        self.changed();
-        diff
-    }
-
-    /// Puts another source in the place of one; the caller holds `changing`.
-    fn replace(&self, id: &ComponentId, spec: ComponentSpec) -> LinkDiff {
-        let old = self.source(id);
-        if old.as_ref().is_some_and(|old| old.is(&spec)) {
-            return LinkDiff::default();
-        }
-        let old = old.as_deref();
-        let source = Arc::new(Source::new(&self.lattice, id, spec, old));
-        if let Some(old) = old {
-            // Before calls find nothing any more.
-            self.lately.add(id, old.lost_in(Some(&source)));
-        }
-        let diff = LinkDiff::between(old.map_or(&[], Source::links), source.links());
-        self.gone.add(&diff.removed);
-        self.sources.write().insert(id.clone(), source);
-        diff
-    }
-
-    /// Takes a source away; the caller holds `changing`.
-    fn take(&self, id: &ComponentId) -> LinkDiff {
-        let Some(old) = self.source(id) else {
-            return LinkDiff::default();
-        };
-        self.lately.add(id, old.lost_in(None));
-        let diff = LinkDiff::between(old.links(), &[]);
-        self.gone.add(&diff.removed);
-        self.sources.write().remove(id);
-        diff
-    }
-
     fn source(&self, id: &ComponentId) -> Option<Arc<Source>> {
         self.sources.read().get(id).cloned()
     }
@@ -234,10 +153,6 @@ impl LinkTable {
         };
         sources.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         sources
-    }
-
-    fn changed(&self) {
-        self.version.send_modify(|version| *version += 1);
     }
 
     /// Tells of every change from now on.

@@ -29,6 +29,8 @@ pub(crate) struct Registries {
     credentials: RwLock<RegistryCredentials>,
     /// Of the lines about credentials that were refused; nobody gets a reply.
     pub(crate) refusals: Pace,
+    /// Of the lines about those that were taken: whoever may put them can do so as often as they like.
+    pub(crate) taken: Pace,
 }
 
 impl Registries {

@@ -80,8 +80,10 @@ impl Follower {
         match change {
             LatticeChange::Resync(snapshot) => self.resync(snapshot),
             LatticeChange::SpecPut { id, mut spec } => {
-                self.restorer.complete(&id, &mut spec);
-                let diff = self.links.put(&id, spec);
+                let diff = self.links.change(|| {
+                    self.restorer.complete(&id, &mut spec);
+                    vec![(id.clone(), Some(spec))]
+                });
                 tracing::debug!(
                     source = id.as_str(),
                     added = diff.added.len(),
@@ -90,8 +92,11 @@ impl Follower {
                 );
             }
             LatticeChange::SpecDeleted { id } => {
-                self.restorer.forget(&id);
-                let removed = self.links.remove(&id).removed.len();
+                let diff = self.links.change(|| {
+                    self.restorer.forget(&id);
+                    vec![(id.clone(), None)]
+                });
+                let removed = diff.removed.len();
                 tracing::info!(source = id.as_str(), removed, "a spec was deleted");
             }
             LatticeChange::ClaimsPut { subject, claims } => {
@@ -107,14 +112,16 @@ impl Follower {
     }
 
     fn resync(&self, mut snapshot: LatticeSnapshot) {
-        let lost = self.lost(&snapshot);
-        self.restorer.complete_all(&mut snapshot);
-        self.restore(lost, &mut snapshot);
-        if snapshot.fresh {
-            self.restore_claims(&snapshot);
-        }
-        self.claims.resync(&mut snapshot);
-        let diff = self.links.resync(&mut snapshot);
+        let diff = self.links.change(|| {
+            let lost = self.lost(&snapshot);
+            self.restorer.complete_all(&mut snapshot);
+            self.restore(lost, &mut snapshot);
+            if snapshot.fresh {
+                self.restore_claims(&snapshot);
+            }
+            self.claims.resync(&mut snapshot);
+            self.links.as_in(&mut snapshot)
+        });
         let (added, removed) = (diff.added.len(), diff.removed.len());
         tracing::info!(added, removed, "loaded the links of the lattice");
     }
@@ -128,8 +135,8 @@ impl Follower {
         }
         let known = self.links.sources().into_iter();
         known
-            // What cannot be read cannot be added to either.
-            .filter(|id| !snapshot.unreadable.contains(id))
+            // What cannot be read cannot be added to either, and what was deleted in it is not lost.
+            .filter(|id| !snapshot.unreadable.contains(id) && !snapshot.deleted.contains(id))
             .filter_map(|id| self.links.spec(&id).map(|spec| (id, spec)))
             .filter(|(id, known)| match snapshot.specs.get(id) {
                 None => true,

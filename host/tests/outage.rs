@@ -97,15 +97,51 @@ async fn a_lost_store_takes_no_link_away_and_is_filled_again() {
     })
     .await;
     until("the link to be stored again", async || {
-        let js = async_nats::jetstream::new(lattice.client.clone());
-        let bucket = js.get_key_value("LATTICEDATA_default").await.ok()?;
-        let record = bucket.get("COMPONENT_twice").await.ok()??;
-        let spec: Value = serde_json::from_slice(&record).unwrap();
-        (spec["links"][0]["target"] == "sums").then_some(())
+        let links = stored(&lattice, "twice").await?;
+        (links[0]["target"] == "sums").then_some(())
     })
     .await;
     assert!(twice(&peer).await.is_some());
     patient(&lattice, &format!("host.get.{}", host.id()), &json!({})).await;
+}
+
+/// The links of a source as they are stored.
+async fn stored(lattice: &Lattice, source: &str) -> Option<Value> {
+    let js = async_nats::jetstream::new(lattice.client.clone());
+    let bucket = js.get_key_value("LATTICEDATA_default").await.ok()?;
+    let record = bucket.get(format!("COMPONENT_{source}")).await.ok()??;
+    let spec: Value = serde_json::from_slice(&record).unwrap();
+    Some(spec["links"].clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_deleted_before_it_is_noticed_that_the_store_was_lost_stays_so() {
+    let mut lattice = Lattice::start().await;
+    let _host = lattice.host().await;
+    for source in ["twice", "zebra"] {
+        lattice.done("link.put", &link(source, "sums")).await;
+    }
+    until("both links", async || {
+        let known = lattice.control_raw("link.get", "").await;
+        (known["response"].as_array()?.len() == 2).then_some(())
+    })
+    .await;
+    let js = async_nats::jetstream::new(lattice.client.clone());
+    js.delete_key_value("LATTICEDATA_default").await.unwrap();
+    let deleted = patient(&lattice, "link.del", &link("twice", "sums")).await;
+    let text = deleted["message"].as_str().unwrap();
+    assert!(text.starts_with("successfully deleted link"), "{text}");
+    // It looks at its buckets when it has connected anew.
+    lattice.nats.restart().await.unwrap();
+    lattice.client = lattice.nats.client().await.unwrap();
+    // What is known is written back in order.
+    until("the other link to be stored again", async || {
+        let links = stored(&lattice, "zebra").await?;
+        (links[0]["target"] == "sums").then_some(())
+    })
+    .await;
+    let links = stored(&lattice, "twice").await;
+    assert!(links.is_none_or(|links| links == json!([])));
 }
 
 #[tokio::test(flavor = "multi_thread")]

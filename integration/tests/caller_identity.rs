@@ -357,9 +357,8 @@ async fn a_process_on_the_socket_is_who_its_ticket_says() -> Result<()> {
     lattice.link("thief", "probe", PROBE, &[], &[]).await?;
     assert_eq!(call_as(&thief, "thief").await?, text("psst"));
     assert_eq!(code(call_as(&thief, "test").await)?, "foreign-source");
-    for ticket in ["", "made up"] {
-        let (nobody, _line) = on_the_socket(&lattice, &path, SecretText::new(ticket)).await?;
-        assert_eq!(code(call_as(&nobody, "thief").await)?, "unauthenticated");
-    }
+    // Who shows a ticket that nobody was given is cut off, which `lattice-rpc` tests.
+    let (nobody, _line) = on_the_socket(&lattice, &path, SecretText::default()).await?;
+    assert_eq!(code(call_as(&nobody, "thief").await)?, "unauthenticated");
     Ok(())
 }

@@ -15,7 +15,7 @@ mod greeting;
 mod lattice;
 mod settings;
 
-pub(crate) use address::{is_local, is_local_server, leads_to_own, port_apart, split_port};
+pub(crate) use address::{is_here, leads_to_own, said};
 pub(crate) use args::{ConnectionArgs, RpcArgs};
 pub(crate) use gone::Gone;
 #[cfg(test)]
@@ -93,7 +93,7 @@ fn explain(settings: &Settings, error: &async_nats::ConnectError) -> CliError {
             format!("the NATS server at {address} refused the credentials"),
         ),
         ConnectErrorKind::ServerParse => {
-            let text = format!("`{}` is not an address of a NATS server", settings.host);
+            let text = format!("`{address}` is not an address of a NATS server");
             CliError::new(Code::Usage, text).caused_by(error)
         }
         ConnectErrorKind::TimedOut => unreachable_server(settings).cause(format!(

@@ -16,10 +16,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lattice_core::LatticeName;
+use lattice_nats::connection::ServerAddress;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::connection::{DEFAULT_HOST, is_local_server, split_port};
+use crate::connection::DEFAULT_HOST;
 use crate::dirs;
 use crate::error::{CliError, Code, Result};
 use crate::process::ProcessRecord;
@@ -38,19 +39,51 @@ pub(crate) struct LatticeDir {
 
 /// Where a local lattice's NATS server listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Noted", into = "Noted")]
 pub(crate) struct LocalAddress {
-    #[serde(rename = "nats_host")]
-    pub(crate) host: String,
-    #[serde(rename = "nats_port")]
-    pub(crate) port: u16,
+    pub(crate) server: ServerAddress,
     /// Where it would listen, had that port not been taken.
     pub(crate) wanted_port: u16,
     /// What it takes to get in, where the lattice was started with `--secure`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) access: Option<LocalAccess>,
     /// Whether that server was started for this very lattice. Older versions did not note it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) own: Option<bool>,
+}
+
+/// The same as it stands in its file, which other versions read, too.
+#[derive(Debug, Serialize, Deserialize)]
+struct Noted {
+    nats_host: String,
+    nats_port: u16,
+    wanted_port: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    access: Option<LocalAccess>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    own: Option<bool>,
+}
+
+impl From<Noted> for LocalAddress {
+    fn from(noted: Noted) -> Self {
+        Self {
+            // Older versions noted the port behind the host where it was given so.
+            server: ServerAddress::of(&noted.nats_host).or_port(noted.nats_port),
+            wanted_port: noted.wanted_port,
+            access: noted.access,
+            own: noted.own,
+        }
+    }
+}
+
+impl From<LocalAddress> for Noted {
+    fn from(address: LocalAddress) -> Self {
+        Self {
+            nats_host: address.server.host_text(),
+            nats_port: address.server.port(),
+            wanted_port: address.wanted_port,
+            access: address.access,
+            own: address.own,
+        }
+    }
 }
 
 /// What it takes to get into a lattice that is not open to everybody.
@@ -174,7 +207,7 @@ impl LatticeDir {
     /// of its own server.
     pub(crate) fn has_own_store(&self) -> bool {
         self.recorded_address().is_none_or(|address| {
-            let likely = || is_local_server(&address.host) && self.jetstream().is_dir();
+            let likely = || address.server.is_local() && self.jetstream().is_dir();
             address.own.unwrap_or_else(likely)
         })
     }
@@ -262,19 +295,14 @@ impl LatticeDir {
     /// Where it listened when the lattice was last started.
     pub(crate) fn recorded_address(&self) -> Option<LocalAddress> {
         let bytes = fs::read(self.root.join("lattice.json")).ok()?;
-        let mut address: LocalAddress = serde_json::from_slice(&bytes).ok()?;
-        // Older versions noted the port behind the host where it was given so.
-        if let Some((host, port)) = split_port(&address.host) {
-            (address.host, address.port) = (host.to_owned(), port);
-        }
-        Some(address)
+        serde_json::from_slice(&bytes).ok()
     }
 
     /// The host at which a server of its own listens, which is of this machine.
-    pub(crate) fn own_host(&self) -> String {
-        let recorded = self.recorded_address().map(|address| address.host);
-        let of_here = recorded.filter(|host| is_local_server(host));
-        of_here.unwrap_or_else(|| DEFAULT_HOST.to_owned())
+    pub(crate) fn own_host(&self) -> ServerAddress {
+        let recorded = self.recorded_address().map(|address| address.server);
+        let of_here = recorded.filter(ServerAddress::is_local);
+        of_here.unwrap_or_else(|| ServerAddress::of(DEFAULT_HOST))
     }
 
     pub(crate) fn record_address(&self, address: &LocalAddress) -> Result<()> {
@@ -332,4 +360,47 @@ fn folders(parent: &Path) -> impl Iterator<Item = (Option<String>, PathBuf)> {
                 path,
             )
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_lattice_is_stays_as_other_versions_note_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = LatticeDir::at("x", folder.path());
+        let file = folder.path().join("lattice.json");
+        for host in [
+            "127.0.0.1",
+            "tls://127.0.0.1",
+            "[::1]",
+            "::1",
+            "127.1",
+            "word@a",
+        ] {
+            let text = format!(r#"{{"nats_host":"{host}","nats_port":4333,"wanted_port":4222}}"#);
+            fs::write(&file, &text).unwrap();
+            let address = dir.recorded_address().unwrap();
+            assert_eq!(address.server.port(), 4333, "{host}");
+            dir.record_address(&address).unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), text);
+        }
+        let text = r#"{"nats_host":"a","nats_port":1,"wanted_port":1,"access":{"creds":"/c","ca":"/ca","cluster":null},"own":true}"#;
+        fs::write(&file, text).unwrap();
+        let address = dir.recorded_address().unwrap();
+        dir.record_address(&address).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    }
+
+    #[test]
+    fn a_port_behind_the_host_is_that_of_the_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = LatticeDir::at("x", folder.path());
+        let old = r#"{"nats_host":"tls://[::1]:4333","nats_port":4222,"wanted_port":4222}"#;
+        fs::write(folder.path().join("lattice.json"), old).unwrap();
+        let server = dir.recorded_address().unwrap().server;
+        assert_eq!((server.host(), server.port()), ("::1", 4333));
+        assert_eq!(server.host_text(), "tls://[::1]");
+    }
 }

@@ -135,9 +135,10 @@ async fn owner_of<'a>(dir: &'a LatticeDir, all: &'a [LatticeDir]) -> Option<(&'a
     if let Some(port) = port_of(dir) {
         return Some((dir, port));
     }
-    let LocalAddress { host, port, .. } = dir.recorded_address()?;
+    let LocalAddress { server, .. } = dir.recorded_address()?;
+    let port = server.port();
     let owner = all.iter().find(|other| port_of(other) == Some(port))?;
-    let is_its = leads_to_own(&host, port, &owner.own_host()).await;
+    let is_its = leads_to_own(&server, &owner.own_host()).await;
     is_its.then_some((owner, port))
 }
 
@@ -158,13 +159,13 @@ mod tests {
     use crate::connection::greeter;
     use crate::lattice_dir::create_folder;
     use crate::process::ProcessRecord;
+    use lattice_nats::connection::ServerAddress;
 
     /// A lattice at this address, in a folder of its own.
     fn lattice(name: &str, folder: &tempfile::TempDir, host: &str, port: u16) -> LatticeDir {
         let dir = LatticeDir::at(name, &folder.path().join(name));
         let address = LocalAddress {
-            host: host.to_owned(),
-            port,
+            server: ServerAddress::of(host).with_port(port),
             wanted_port: port,
             access: None,
             own: None,
@@ -182,7 +183,6 @@ mod tests {
         create_folder(&owner.nats()).unwrap();
         let own = ProcessRecord::of(std::process::id(), port).unwrap();
         owner.record_broker(&own).unwrap();
-        let with_port = format!("127.0.0.1:{port}");
         for (host, uses) in [
             ("203.0.113.9", false),
             ("tls://203.0.113.9", false),
@@ -190,7 +190,7 @@ mod tests {
             ("127.0.0.1", true),
             // Only looking it up tells that it is the same.
             ("127.1", true),
-            (with_port.as_str(), true),
+            ("tls://word@127.0.0.1", true),
             // So does it of one that listens there alone.
             ("127.2", false),
             ("127.0.0.2", false),

@@ -197,6 +197,17 @@ hint: a lattice name is one word, such as `default`
 }
 
 #[test]
+fn an_address_with_a_login_is_told_without_it_and_keeps_its_port() {
+    let home = Home::new();
+    for host in ["me:word@127.0.0.3", "tls://me:word@127.0.0.3:1"] {
+        let outcome = home.wash(&format!("get hosts -p 1 -r {host}"));
+        assert_eq!(outcome.code, Some(6), "{outcome}");
+        assert!(outcome.stderr.contains("at 127.0.0.3:1"), "{outcome}");
+        assert!(!outcome.stderr.contains("word"), "{outcome}");
+    }
+}
+
+#[test]
 fn every_variable_of_the_credentials_file_is_read() {
     for name in ["WASH_CTL_CREDS", "WASMCLOUD_CTL_CREDSFILE"] {
         let outcome = Home::at_port(free_port())

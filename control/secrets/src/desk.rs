@@ -1,5 +1,7 @@
 //! What the reference backend makes of one request.
 
+use std::fmt::Display;
+
 use async_nats::Message;
 use lattice_claims::token::{self, epoch_seconds};
 use lattice_claims::{Claims, CurveKey, KeyKind, PublicKey};
@@ -8,13 +10,24 @@ use lattice_core::secrets::{
     GetSecretError, PutSecretRequest, REQUEST_XKEY, Secret, SecretContext, SecretRequest,
     SecretResponse,
 };
+use lattice_rpc::quiet::Kinds;
+use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::backend::SealedAnswer;
 use crate::exchange::ISSUER;
 use crate::mappings::{MappingError, Mappings};
 use crate::proof::{self, PROOF};
 use crate::vault::{StoredValues, VaultError};
+
+/// How many entities and hosts are told apart of those who are refused something.
+const MAX_REFUSED: usize = 64;
+/// How much of the name of a secret, and of an error, is told.
+const LONGEST: usize = 256;
+
+/// Of whom it was told lately that they were refused something, and for which kind of request.
+static REFUSED: Mutex<Option<Kinds<String, ()>>> = Mutex::new(None);
 
 /// Checks who asks, and looks up what they ask for.
 #[derive(Debug)]
@@ -43,7 +56,7 @@ impl Desk {
         let request: SecretRequest = read(&json)?;
         let asking = self.asking(&request.context, message)?;
         let (entity, host) = (asking.entity.as_str(), asking.host.as_str());
-        let key = request.key.as_str();
+        let key = clipped(&request.key);
         match self.look_up(&asking, &request).await {
             Ok(secret) => {
                 let version = secret.version.as_str();
@@ -51,7 +64,11 @@ impl Desk {
                 self.seal(&SecretResponse::from(secret), &sender)
             }
             Err(error) => {
-                tracing::warn!(entity, host, key, %error, "refused a secret");
+                // Whoever has a key can ask as often as they like.
+                if let Some(untold) = turn(&format!("{entity} {host}")) {
+                    let error = clipped(&error);
+                    tracing::warn!(entity, host, key, error, untold, "refused a secret");
+                }
                 Err(error)
             }
         }
@@ -105,11 +122,8 @@ impl Desk {
             return Err(GetSecretError::InvalidPayload);
         }
         let revision = self.values.put(&request).await?;
-        tracing::info!(
-            key = request.key,
-            revision,
-            "keeps a new version of a secret"
-        );
+        let key = clipped(&request.key);
+        tracing::info!(key, revision, "keeps a new version of a secret");
         Ok(revision)
     }
 
@@ -227,11 +241,34 @@ impl From<VaultError> for GetSecretError {
 fn not_had(error: VaultError) -> GetSecretError {
     match error {
         VaultError::Key { .. } | VaultError::Version { .. } => {
-            tracing::warn!(%error, "a reference asks for what cannot be");
+            if let Some(untold) = turn("a reference") {
+                let error = clipped(&error);
+                tracing::warn!(error, untold, "a reference asks for what cannot be");
+            }
             GetSecretError::InvalidRequest
         }
         other => other.into(),
     }
+}
+
+/// How many refusals of this kind were not told since the last one, if one is to be told.
+fn turn(kind: &str) -> Option<u64> {
+    let mut refused = REFUSED.lock();
+    let refused = refused.get_or_insert_with(|| Kinds::new(MAX_REFUSED));
+    turn_of(refused, kind, Instant::now())
+}
+
+fn turn_of(refused: &mut Kinds<String, ()>, kind: &str, now: Instant) -> Option<u64> {
+    if refused.is_full() {
+        refused.forget_quiet(now);
+    }
+    let told = refused.note(kind.to_owned(), (), 0, now);
+    told.map(|((), untold)| untold)
+}
+
+/// The beginning of what is as long as whoever asks has made it.
+fn clipped(text: &dyn Display) -> String {
+    text.to_string().chars().take(LONGEST).collect()
 }
 
 /// Opens a question; says whose key the answer is sealed for.
@@ -299,6 +336,21 @@ mod tests {
         assert_eq!(field_of(secret.clone(), "port"), Some(text("5432")));
         assert_eq!(field_of(secret, "none"), None);
         assert_eq!(field_of(text("plain"), "user"), None);
+    }
+
+    #[test]
+    fn refusals_are_told_once_a_second_and_of_some_at_a_time() {
+        let (mut refused, now) = (Kinds::new(MAX_REFUSED), Instant::now());
+        let mut told = |entity: usize, now| turn_of(&mut refused, &entity.to_string(), now);
+        let at_once = (0..1000).filter(|entity| told(*entity % 500, now).is_some());
+        assert_eq!(at_once.count(), MAX_REFUSED);
+        let untold = told(1000, now + lattice_rpc::quiet::QUIET);
+        assert_eq!(untold, Some(1000 - MAX_REFUSED as u64));
+    }
+
+    #[test]
+    fn no_more_is_told_of_a_key_than_its_beginning() {
+        assert_eq!(clipped(&"ä".repeat(10_000)).chars().count(), LONGEST);
     }
 
     #[test]

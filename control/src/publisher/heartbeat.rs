@@ -8,15 +8,15 @@ use lattice_core::host::HostInventory;
 /// What annotations of wadm begin with, by which it knows what is its own.
 const OF_WADM: &str = "wasmcloud.dev/";
 
-/// Takes something out of a heartbeat.
-type LeaveOut = fn(&mut HostInventory);
+/// Takes something out of a heartbeat that has so many bytes too many.
+type LeaveOut = fn(&mut HostInventory, usize);
 
 /// How a heartbeat is made shorter, one after the other.
 const SHORTER: [(&str, LeaveOut); 4] = [
     ("what hosts of 1.9 leave out", leave_out_additions),
     ("limits", leave_out_limits),
     ("annotations that are not wadm's", leave_out_notes),
-    ("annotations", leave_out_annotations),
+    ("annotations of some", leave_out_annotations),
 ];
 
 /// The bytes of an event.
@@ -39,7 +39,7 @@ pub(super) fn encode(mut envelope: CloudEvent, max: usize) -> serde_json::Result
         if payload.len() <= max {
             break;
         }
-        leave_out(heartbeat);
+        leave_out(heartbeat, payload.len() - max);
         left_out.push(what);
         payload = serde_json::to_vec(&envelope)?;
     }
@@ -47,7 +47,7 @@ pub(super) fn encode(mut envelope: CloudEvent, max: usize) -> serde_json::Result
     Ok(Encoded { payload, left_out })
 }
 
-fn leave_out_additions(heartbeat: &mut HostInventory) {
+fn leave_out_additions(heartbeat: &mut HostInventory, _: usize) {
     for component in &mut heartbeat.components {
         component.config.clear();
         (component.version, component.expires) = (None, None);
@@ -58,28 +58,40 @@ fn leave_out_additions(heartbeat: &mut HostInventory) {
     }
 }
 
-fn leave_out_limits(heartbeat: &mut HostInventory) {
+fn leave_out_limits(heartbeat: &mut HostInventory, _: usize) {
     for component in &mut heartbeat.components {
         component.limits = None;
     }
 }
 
-fn leave_out_notes(heartbeat: &mut HostInventory) {
+fn leave_out_notes(heartbeat: &mut HostInventory, _: usize) {
     for annotations in annotations(heartbeat).flatten() {
         annotations.retain(|key, _| key.starts_with(OF_WADM));
     }
 }
 
-/// Whoever reads a heartbeat finds annotations, if only an empty map: wadm takes no other.
-fn leave_out_annotations(heartbeat: &mut HostInventory) {
+/// Whoever reads a heartbeat finds annotations, if only an empty map: wadm takes no other. What is without
+/// them wadm starts elsewhere once more, so they go for no more than has to be.
+fn leave_out_annotations(heartbeat: &mut HostInventory, mut over: usize) {
     for annotations in annotations(heartbeat) {
+        if over == 0 {
+            return;
+        }
+        let before = length(annotations.as_ref());
         *annotations = Some(StringMap::new());
+        over = over.saturating_sub(before.saturating_sub(length(annotations.as_ref())));
     }
 }
 
+/// How many bytes annotations are in a heartbeat.
+fn length(annotations: Option<&StringMap>) -> usize {
+    serde_json::to_vec(&annotations).map_or(0, |text| text.len())
+}
+
+/// Those of components and then those of providers, of each the last ones first.
 fn annotations(heartbeat: &mut HostInventory) -> impl Iterator<Item = &mut Option<StringMap>> {
-    let components = heartbeat.components.iter_mut();
-    let providers = heartbeat.providers.iter_mut();
+    let components = heartbeat.components.iter_mut().rev();
+    let providers = heartbeat.providers.iter_mut().rev();
     let of_components = components.map(|component| &mut component.annotations);
     of_components.chain(providers.map(|provider| &mut provider.annotations))
 }
@@ -152,6 +164,31 @@ mod tests {
         let too_large = encode(event, 100).unwrap();
         assert_eq!(too_large.left_out, all);
         assert!(too_large.payload.len() > 100);
+    }
+
+    #[test]
+    fn as_many_as_there_is_room_for_keep_what_wadm_knows_its_own_by() {
+        let note = ("wasmcloud.dev/scaler".to_owned(), "x".repeat(100));
+        let component = |id: usize| ComponentDescription {
+            id: id.to_string(),
+            annotations: Some(StringMap::from([note.clone()])),
+            ..ComponentDescription::default()
+        };
+        let heartbeat = Event::HostHeartbeat(HostInventory {
+            components: (0..10).map(component).collect(),
+            ..HostInventory::default()
+        });
+        let event = CloudEvent::now(&source(), heartbeat);
+        // There is room for one of them less, and for half of another.
+        let max = serde_json::to_vec(&event).unwrap().len() - 180;
+        let encoded = encode(event, max).unwrap();
+        assert!(encoded.payload.len() <= max);
+        let told: Value = serde_json::from_slice(&encoded.payload).unwrap();
+        let components = told["data"]["components"].as_array().unwrap();
+        let has_note = |told: &&Value| told["annotations"]["wasmcloud.dev/scaler"].is_string();
+        assert_eq!(components.iter().take_while(has_note).count(), 8);
+        let mut rest = components[8..].iter();
+        assert!(rest.all(|told| told["annotations"] == serde_json::json!({})));
     }
 
     #[tokio::test]

@@ -161,12 +161,14 @@ impl ConfigStore {
     ///
     /// Fails when the store does not answer or the record is not a map of strings.
     pub async fn watch(&self, name: &ConfigName) -> Result<ConfigWatch, StoreError> {
-        // The watch comes first, so that no change between it and the read is missed.
+        // The watch comes first, so that no change between it and the read is missed. Its consumer may have
+        // told of a change before, which a server that is behind has not yet: the leader has.
         let watch = Hub::subscribe(&self.hub, name);
         let key = config_key(name);
-        if let Some(record) = self.bucket.get(&key).await? {
-            let config = parse(&self.bucket, &key, &record.value)?;
-            self.hub.read(name, record.revision, config);
+        let present = self.bucket.sure(&key).await?;
+        if let Some(value) = present.value {
+            let config = parse(&self.bucket, &key, &value)?;
+            self.hub.read(name, present.revision, config);
         }
         Ok(watch.mark_seen())
     }

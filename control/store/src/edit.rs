@@ -50,6 +50,16 @@ impl Bucket {
         key: &str,
         mut editor: impl FnMut(Option<&[u8]>) -> Result<Edit<T>, E>,
     ) -> Result<(T, Option<T>), E> {
+        self.edit_present(key, |present| editor(present.value.as_deref()))
+            .await
+    }
+
+    /// The same for an editor that has to tell a record that was deleted from one that was never there.
+    pub(crate) async fn edit_present<T, E: From<StoreError>>(
+        &self,
+        key: &str,
+        mut editor: impl FnMut(&Present) -> Result<Edit<T>, E>,
+    ) -> Result<(T, Option<T>), E> {
         let deadline = Instant::now() + self.limits().write;
         let turn = timeout(self.limits().write, self.lane(key).acquire()).await;
         // The semaphores are never closed, so an error is a timeout.
@@ -88,7 +98,7 @@ impl Bucket {
         &self,
         key: &str,
         overtaken: bool,
-        editor: &mut impl FnMut(Option<&[u8]>) -> Result<Edit<T>, E>,
+        editor: &mut impl FnMut(&Present) -> Result<Edit<T>, E>,
     ) -> Result<Attempt<T>, E> {
         let said = async {
             let has_copies = self.has_copies().await?;
@@ -121,13 +131,13 @@ impl Bucket {
         key: &str,
         said: Present,
         may_be_behind: bool,
-        editor: &mut impl FnMut(Option<&[u8]>) -> Result<Edit<T>, E>,
+        editor: &mut impl FnMut(&Present) -> Result<Edit<T>, E>,
     ) -> Result<Attempt<T>, E> {
-        let (revision, edit) = match editor(said.value.as_deref()) {
+        let (revision, edit) = match editor(&said) {
             Ok(edit @ (Edit::Write(..) | Edit::KeepAsSaid(_))) => (said.revision, edit),
             as_said if !may_be_behind => (said.revision, as_said?),
             _ => match self.leading(key).await {
-                Ok(sure) => (sure.revision, editor(sure.value.as_deref())?),
+                Ok(sure) => (sure.revision, editor(&sure)?),
                 Err(error) => return Ok(Attempt::Failed(error, None)),
             },
         };
@@ -247,10 +257,10 @@ mod tests {
         let bucket = bucket(&nats).await;
         bucket.put("a", Bytes::from_static(b"x")).await.unwrap();
         let mut is_there =
-            |present: Option<&[u8]>| Ok::<_, StoreError>(Edit::Keep(present.is_some()));
+            |present: &Present| Ok::<_, StoreError>(Edit::Keep(present.value.is_some()));
         let kept = bucket.edit_as_said("a", Present::default(), true, &mut is_there);
         assert!(matches!(kept.await.unwrap(), Attempt::Done(true)));
-        let mut refused = |present: Option<&[u8]>| match present {
+        let mut refused = |present: &Present| match &present.value {
             Some(_) => Ok(Edit::Write(Bytes::from_static(b"y"), ())),
             None => Err(bucket.timed_out()),
         };
@@ -297,7 +307,7 @@ mod tests {
         bucket.put("a", Bytes::from_static(b"x")).await.unwrap();
         let said = bucket.entry("a").await.unwrap().into();
         let mut is_there =
-            |present: Option<&[u8]>| Ok::<_, StoreError>(Edit::KeepAsSaid(present.is_some()));
+            |present: &Present| Ok::<_, StoreError>(Edit::KeepAsSaid(present.value.is_some()));
         let kept = bucket.edit_as_said("a", said, true, &mut is_there).await;
         assert!(matches!(kept.unwrap(), Attempt::Done(true)));
     }

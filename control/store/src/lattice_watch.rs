@@ -9,6 +9,7 @@ use lattice_core::subject::store::{LatticeKey, parse_lattice_key};
 
 use crate::bucket::{Bucket, Record};
 use crate::raw_watch::{RawChange, RawWatch, Snapshot};
+use crate::told;
 
 /// Everything in the lattice bucket.
 #[derive(Debug, Clone, Default)]
@@ -19,9 +20,11 @@ pub struct LatticeSnapshot {
     pub claims: HashMap<String, StoredClaims>,
     /// Entities whose spec is there but cannot be read. Keep what was known of them.
     pub unreadable: HashSet<ComponentId>,
+    /// Entities whose spec was deleted, also in a bucket that is `fresh`.
+    pub deleted: HashSet<ComponentId>,
     /// The bucket is new: it was missing, or it is not the one that was watched before.
     ///
-    /// What is not in it was lost and not deleted, for instance because the store of the NATS
+    /// What is not in it was lost, unless it is told as deleted, for instance because the store of the NATS
     /// server was wiped.
     pub fresh: bool,
     /// The bucket took the place of one that was there less than a minute ago, so that hardly anything
@@ -110,6 +113,11 @@ pub(crate) fn typed_snapshot(raw: Snapshot) -> LatticeSnapshot {
         lost_lately: raw.lost_lately,
         ..LatticeSnapshot::default()
     };
+    for key in &raw.deleted {
+        if let LatticeKey::Component(id) = parse_lattice_key(key) {
+            snapshot.deleted.insert(id);
+        }
+    }
     for record in &raw.records {
         match parse_record(record) {
             Parsed::Spec(id, Some(spec)) => {
@@ -145,22 +153,20 @@ fn parse_record(record: &Record) -> Parsed {
             match parsed::<StoredClaims>(record, |json| serde_json::from_slice(json), "claims") {
                 Some(claims) if claims.subject() == subject => Parsed::Claims(subject, claims),
                 Some(claims) => {
-                    let found = claims.subject();
-                    tracing::error!(
-                        key = record.key,
-                        found,
-                        "claims of another subject, ignored"
-                    );
+                    if let Some(untold) = told::turn(&record.key) {
+                        let (key, found) = (&record.key, told::clipped(&claims.subject()));
+                        tracing::error!(key, found, untold, "claims of another subject, ignored");
+                    }
                     Parsed::Nothing
                 }
                 None => Parsed::Nothing,
             }
         }
         LatticeKey::Unknown => {
-            tracing::warn!(
-                key = record.key,
-                "unknown record in the lattice bucket, ignored"
-            );
+            if let Some(untold) = told::turn(&record.key) {
+                let key = &record.key;
+                tracing::warn!(key, untold, "unknown record in the lattice bucket, ignored");
+            }
             Parsed::Nothing
         }
         _ => Parsed::Nothing,
@@ -174,7 +180,10 @@ fn parsed<T>(
 ) -> Option<T> {
     read(&record.value)
         .inspect_err(|error| {
-            tracing::error!(key = record.key, %error, "record is not {expected}, ignored");
+            if let Some(untold) = told::turn(&record.key) {
+                let (key, error) = (&record.key, told::clipped(error));
+                tracing::error!(key, error, untold, "record is not {expected}, ignored");
+            }
         })
         .ok()
 }

@@ -27,6 +27,7 @@ mod raw_watch;
 mod reporter;
 mod status;
 mod store;
+mod told;
 
 pub use backoff::Backoff;
 pub use bundle::{BundleError, ConfigBundle};

@@ -13,6 +13,7 @@ use crate::configs::CheckConfigsError;
 use crate::edit::Edit;
 use crate::error::StoreError;
 use crate::lattice_watch::{LatticeSnapshot, LatticeWatch, typed_snapshot};
+use crate::leader::Present;
 use crate::raw_watch::{self, Snapshot};
 
 /// Why a link was not stored.
@@ -190,8 +191,9 @@ impl LinkStore {
     }
 
     /// Writes the spec of an entity back that the bucket has lost. What stands there again is newer, and
-    /// is only given the links that it lacks. What is `known` is asked for when it is this one's turn to
-    /// write the record, so that what somebody has deleted in an earlier one stays so.
+    /// is only given the links that it lacks; what was deleted there stays so. What is `known` is asked
+    /// for when it is this one's turn to write the record, so that what somebody has deleted in an earlier
+    /// one stays so.
     ///
     /// # Errors
     ///
@@ -202,11 +204,13 @@ impl LinkStore {
         known: impl Fn() -> Option<ComponentSpec>,
     ) -> Result<(), StoreError> {
         let key = component_key(id);
-        let editor = |present: Option<&[u8]>| {
+        let editor = |present: &Present| {
             let Some(known) = known() else {
                 return Ok(Edit::KeepAsSaid(()));
             };
-            let spec = match present {
+            let spec = match &present.value {
+                // The revision is that of its deletion.
+                None if present.revision > 0 => return Ok(Edit::Keep(())),
                 None => known,
                 Some(value) => {
                     let mut spec = self.parse(&key, value)?;
@@ -218,7 +222,8 @@ impl LinkStore {
             };
             Ok(Edit::Write(encode(&key, &spec)?, ()))
         };
-        self.bucket.edit::<_, StoreError>(&key, editor).await
+        let edited = self.bucket.edit_present::<_, StoreError>(&key, editor);
+        edited.await.map(|((), _)| ())
     }
 
     /// Removes the first link with this key.

@@ -5,7 +5,9 @@
 //! connection to NATS was made anew, or when the bucket turns out to be another one than it was;
 //! the next session begins after a pause, with a snapshot again.
 
-use std::collections::HashMap;
+mod content;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,6 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::backoff::Backoff;
 use crate::bucket::{Bucket, Record};
 use crate::error::{BoxError, StoreError};
+use content::{collect, unread};
 
 /// Every record of a bucket.
 pub(crate) const ALL_KEYS: &str = ">";
@@ -42,6 +45,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     pub(crate) records: Vec<Record>,
+    /// The keys of records that were deleted.
+    pub(crate) deleted: HashSet<String>,
     /// Every change up to this revision is in the snapshot, if the bucket is not fresh.
     pub(crate) as_of: u64,
     /// The bucket was created just now, took the place of the one seen before, or is behind of what was
@@ -96,9 +101,14 @@ pub(crate) async fn snapshot_of(bucket: &Bucket, keys: &str) -> Result<Vec<Recor
     let limit = bucket.limits().request;
     let read = async {
         let store = bucket.handle().await?;
-        let mut consumer = consume(bucket, &store, keys).await?;
-        let (records, _) = collect(bucket, &store, &mut consumer).await?;
-        Ok(records)
+        let info = store.stream.get_info().await;
+        let last = info
+            .map_err(|error| unread(bucket, error.into()))?
+            .state
+            .last_sequence;
+        let mut consumer = consume(bucket, &store, keys, last).await?;
+        let mut content = collect(bucket, &store, &mut consumer).await?;
+        Ok(content.records())
     };
     let result = timeout(limit, read)
         .await
@@ -179,12 +189,14 @@ async fn session(
     let replaced = memory.created.is_some_and(|known| known != info.created);
     // The server has lost what it was told last, or has an older copy.
     let is_behind = info.state.last_sequence < memory.seen && !replaced;
-    let mut consumer = timeout(limit, consume(bucket, &store, ALL_KEYS)).await??;
-    let (records, newest) = collect(bucket, &store, &mut consumer).await?;
+    let last = info.state.last_sequence;
+    let mut consumer = timeout(limit, consume(bucket, &store, ALL_KEYS, last)).await??;
+    let mut content = collect(bucket, &store, &mut consumer).await?;
     // What was deleted after the first look is in neither the records nor what follows.
-    let as_of = info.state.last_sequence.max(newest);
+    let as_of = last.max(content.newest);
     let snapshot = Snapshot {
-        records,
+        records: content.records(),
+        deleted: content.deleted,
         as_of,
         fresh: opened.created || replaced || is_behind,
         lost_lately: replaced && is_lately(memory.there_at, info.created),
@@ -217,18 +229,29 @@ async fn send(sender: &mpsc::Sender<RawChange>, change: RawChange) -> Result<(),
     sender.send(change).await.map_err(|_| End::Unwatched)
 }
 
-/// Messages of an ordered consumer, and how many there were when it was made.
+/// Messages of an ordered consumer.
 struct Consumer {
     messages: push::Ordered,
+    filter: String,
+    /// How many there were when it was made.
     pending: u64,
+    /// The last revision in the bucket before that.
+    last: u64,
 }
 
-/// Makes a consumer that delivers the last entry of every key that fits, then every change.
-async fn consume(bucket: &Bucket, store: &kv::Store, keys: &str) -> Result<Consumer, StoreError> {
+/// Makes a consumer that delivers the last entry of every key that fits, then every change. `last` is the
+/// last revision in the bucket, asked for before.
+async fn consume(
+    bucket: &Bucket,
+    store: &kv::Store,
+    keys: &str,
+    last: u64,
+) -> Result<Consumer, StoreError> {
+    let filter = format!("{}{keys}", store.prefix);
     let config = push::OrderedConfig {
         deliver_subject: bucket.nats().new_inbox(),
         description: Some("lattice watch".to_owned()),
-        filter_subject: format!("{}{keys}", store.prefix),
+        filter_subject: filter.clone(),
         replay_policy: ReplayPolicy::Instant,
         deliver_policy: DeliverPolicy::LastPerSubject,
         ..push::OrderedConfig::default()
@@ -247,43 +270,12 @@ async fn consume(bucket: &Bucket, store: &kv::Store, keys: &str) -> Result<Consu
         .messages()
         .await
         .map_err(|error| open(error.into()))?;
-    Ok(Consumer { messages, pending })
-}
-
-/// Reads what was in the bucket when the consumer was made, and gives the latest revision of it as well,
-/// which may be that of a deletion.
-async fn collect(
-    bucket: &Bucket,
-    store: &kv::Store,
-    consumer: &mut Consumer,
-) -> Result<(Vec<Record>, u64), StoreError> {
-    let (mut records, mut newest) = (HashMap::new(), 0);
-    let mut complete = consumer.pending == 0;
-    while !complete {
-        let next = timeout(bucket.limits().request, consumer.messages.next()).await;
-        let entry = next.map_err(|_| bucket.timed_out())?;
-        let entry = read(store, entry).map_err(|source| StoreError::Read {
-            bucket: bucket.name().to_owned(),
-            key: ALL_KEYS.to_owned(),
-            source,
-        })?;
-        bucket.note_read();
-        complete = entry.pending == 0;
-        newest = newest.max(entry.revision);
-        match entry.change {
-            RawChange::Put(record) => {
-                records.insert(record.key.clone(), record);
-            }
-            RawChange::Gone { key, .. } => {
-                records.remove(&key);
-            }
-            RawChange::Snapshot(_) => {}
-        }
-    }
-    let mut records: Vec<Record> = records.into_values().collect();
-    // The order in which the records were written, for readers that keep it.
-    records.sort_by_key(|record| record.revision);
-    Ok((records, newest))
+    Ok(Consumer {
+        messages,
+        filter,
+        pending,
+        last,
+    })
 }
 
 /// What tells whether a watch may be trusted to miss nothing.

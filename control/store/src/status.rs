@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 use crate::bucket::Bucket;
 use crate::error::StoreError;
 use crate::raw_watch;
+use crate::told;
 
 /// How long an answer to `link.get` waits for the states, as long as this process has neither read nor
 /// written any: permissions made for 1.9 do not name the bucket, and NATS leaves unanswered what it
@@ -135,7 +136,12 @@ impl StatusStore {
             let link = parse_link_status_key(&record.key).map(|(link, ..)| link);
             match (link, serde_json::from_slice(&record.value)) {
                 (Some(link), Ok(status)) => states.entry(link).or_default().push(status),
-                _ => tracing::warn!(key = record.key, "unreadable link state, ignored"),
+                _ => {
+                    if let Some(untold) = told::turn(&record.key) {
+                        let key = &record.key;
+                        tracing::warn!(key, untold, "unreadable link state, ignored");
+                    }
+                }
             }
         }
         Ok(states)

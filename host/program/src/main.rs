@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use lattice_host::cli::{HostArgs, RunError, hide_memory, run};
+use lattice_host::cli::{HostArgs, RunError, copy_well, hide_memory, run};
 use lattice_host_program::{as_provider, builtins};
 
 /// Calls allocate often and in small pieces, which this allocator does at a third of the cost.
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         return code;
     }
     let program = Program::parse();
+    copy_well();
     let runtime = match lattice_rpc::threads::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -14,7 +14,7 @@ use crate::call::CallPlan;
 use crate::engine::MAX_FRAMES;
 use crate::exports;
 use crate::http::HttpPlan;
-use crate::imports::{Forms, LogGate};
+use crate::imports::{Forms, Log};
 use crate::instance::Seat;
 use crate::limits::{Meter, Metered, Stopped};
 use crate::runtime::{Linked, RuntimeInner};
@@ -36,8 +36,8 @@ pub(crate) struct Shared {
     pub(crate) env: Arc<dyn HostEnv>,
     pub(crate) max_memory: usize,
     pub(crate) cpu_ticks: Option<u64>,
-    /// Bounds what all calls together log.
-    pub(crate) log: LogGate,
+    /// What all calls together log, and how much of it.
+    pub(crate) log: Arc<Log>,
     /// In which form messages travel through the links.
     pub(crate) message_forms: Forms,
 }

@@ -32,6 +32,12 @@ pub trait HostEnv: Send + Sync + 'static {
     /// there is no link.
     fn link_version(&self, link_name: &str, lookup: &str) -> Option<u64>;
 
+    /// Whether lines of this level are written that the component's own config does not ask for.
+    /// What is not written is not counted against what a component may log.
+    fn writes(&self, _level: LogLevel) -> bool {
+        true
+    }
+
     /// Takes a line that the guest logged or wrote to its standard error.
     fn log(&self, record: LogRecord<'_>);
 }

@@ -14,7 +14,7 @@ use crate::cache::{CodeCache, CodeKeys};
 use crate::compile::{self, SourceCounts};
 use crate::component::{Component, Shared};
 use crate::engine::{self, EngineChoices};
-use crate::imports::{Forms, LogGate};
+use crate::imports::{Forms, Log};
 use crate::shelf::Shelves;
 use crate::store::Ctx;
 use crate::ticker::Ticker;
@@ -209,6 +209,7 @@ impl Runtime {
         }
         let cpu_ticks = options.cpu_budget.map(|budget| self.0.ticker.ticks(budget));
         let runtime = Arc::clone(&self.0);
+        let log = Arc::new(Log::new(Arc::clone(&env)));
         let shared = Shared {
             runtime,
             options,
@@ -216,7 +217,7 @@ impl Runtime {
             env,
             max_memory: max_memory as usize,
             cpu_ticks,
-            log: LogGate::new(),
+            log,
             message_forms: Forms::default(),
         };
         Component::new(Arc::new(shared), linked)

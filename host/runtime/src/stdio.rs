@@ -13,7 +13,11 @@ use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
-use crate::{HostEnv, LogLevel, LogRecord, LogSource};
+use crate::imports::{CallName, Log, Taken};
+use crate::{LogLevel, LogRecord, LogSource};
+
+/// What lines of standard error count as.
+const LEVEL: LogLevel = LogLevel::Info;
 
 /// The longest line; longer ones are cut into several.
 const MAX_LINE: usize = 4 << 10;
@@ -29,10 +33,11 @@ pub(crate) struct Stdio {
 }
 
 impl Stdio {
-    /// Streams whose lines go to `env`, up to `limit` bytes for each call.
-    pub(crate) fn new(env: Arc<dyn HostEnv>, limit: usize) -> Self {
+    /// Streams whose lines go to `log`, up to `limit` bytes for each call as they come and as many at
+    /// its end.
+    pub(crate) fn new(log: Arc<Log>, limit: usize) -> Self {
         Self {
-            stderr: StderrLog::new(env, limit),
+            stderr: StderrLog::new(log, limit),
             nowhere: Nowhere::default(),
         }
     }
@@ -42,6 +47,11 @@ impl Stdio {
         wasi.stdin(self.nowhere.clone())
             .stdout(self.nowhere.clone())
             .stderr(self.stderr.clone());
+    }
+
+    /// From now on, lines are those of this call.
+    pub(crate) fn begin_call(&self, of: CallName) {
+        self.stderr.lines().of = of;
     }
 
     /// Passes on what is left of a call, and lets the next one write as much again.
@@ -55,13 +65,14 @@ impl Stdio {
     }
 }
 
-/// Passes lines on as they come up to a limit, then keeps only the last ones and passes them on
-/// at the end of the call: a panic message comes last.
+/// Passes lines on as they come up to a limit and as fast as the component may log, then keeps only
+/// the last ones and passes them on at the end of the call: a panic message comes last.
 #[derive(Clone)]
 struct StderrLog(Arc<Mutex<Lines>>);
 
 struct Lines {
-    env: Arc<dyn HostEnv>,
+    log: Arc<Log>,
+    of: CallName,
     /// How much may still be passed on at once.
     left: usize,
     limit: usize,
@@ -72,9 +83,10 @@ struct Lines {
 }
 
 impl StderrLog {
-    fn new(env: Arc<dyn HostEnv>, limit: usize) -> Self {
+    fn new(log: Arc<Log>, limit: usize) -> Self {
         Self(Arc::new(Mutex::new(Lines {
-            env,
+            log,
+            of: CallName::default(),
             left: limit,
             limit,
             line: Vec::new(),
@@ -113,10 +125,13 @@ impl Lines {
         if line.is_empty() {
             return;
         }
-        if line.len() <= self.left && self.tail.is_empty() {
-            self.left -= line.len();
-            self.log(LogSource::Stderr, &line);
+        let Some(taken) = self.log.takes(LEVEL) else {
             return;
+        };
+        let fits = line.len() <= self.left && self.tail.is_empty();
+        if fits && self.log.admits(taken) {
+            self.left -= line.len();
+            return self.write(LogSource::Stderr, &line, taken);
         }
         self.tail_bytes += line.len();
         self.tail.push_back(line);
@@ -132,21 +147,49 @@ impl Lines {
     /// Passes on what is left, and starts anew with the limit.
     fn end_call(&mut self) {
         self.end_line();
-        if self.skipped > 0 {
-            let note = format!("{} bytes of standard error were left out", self.skipped);
-            self.log(LogSource::Runtime, &note);
-        }
-        for line in std::mem::take(&mut self.tail) {
-            self.log(LogSource::Stderr, &line);
+        if self.skipped > 0 || !self.tail.is_empty() {
+            self.end_tail();
         }
         self.left = self.limit;
         self.tail_bytes = 0;
         self.skipped = 0;
     }
 
-    fn log(&self, source: LogSource, message: &str) {
-        let record = LogRecord::plain(source, LogLevel::Info, message);
-        self.env.log(record);
+    /// Passes on of the last lines what the component may still log.
+    fn end_tail(&mut self) {
+        let tail = std::mem::take(&mut self.tail);
+        let Some(taken) = self.log.takes(LEVEL) else {
+            return;
+        };
+        // The very last ones go before the others.
+        let admitted = tail.iter().take_while(|_| self.log.admits(taken)).count();
+        let mut left_out = tail.len() - admitted;
+        if self.skipped > 0 {
+            if self.log.admits(taken) {
+                let note = format!("{} bytes of standard error were left out", self.skipped);
+                self.write(LogSource::Runtime, &note, taken);
+            } else {
+                left_out += 1;
+            }
+        }
+        if left_out > 0 {
+            self.log.leave_out(left_out as u64);
+        }
+        for line in tail.iter().skip(tail.len() - admitted) {
+            self.write(LogSource::Stderr, line, taken);
+        }
+    }
+
+    fn write(&self, source: LogSource, message: &str, taken: Taken) {
+        self.log.write(LogRecord {
+            source,
+            level: LEVEL,
+            context: "",
+            message,
+            call: &self.of.call(),
+            trace: self.of.trace(),
+            is_wanted: taken.is_wanted,
+        });
     }
 }
 
@@ -302,13 +345,52 @@ mod tests {
     use crate::testing::FakeEnv;
 
     fn lines(limit: usize, writes: &[&str]) -> Vec<String> {
-        let env = Arc::new(FakeEnv::default());
-        let log = StderrLog::new(env.clone(), limit);
+        lines_with(&[], limit, writes)
+    }
+
+    fn lines_with(config: &[(&str, &str)], limit: usize, writes: &[&str]) -> Vec<String> {
+        let env = Arc::new(FakeEnv::with(config));
+        let log = StderrLog::new(Arc::new(Log::new(env.clone())), limit);
         for text in writes {
             log.put(text.as_bytes());
         }
         drop(log);
         env.logged()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_lines_are_passed_on_than_the_component_may_log() {
+        tokio::time::advance(std::time::Duration::from_secs(10)).await;
+        let noise = "a\n".repeat(5000);
+        let logged = lines_with(&[("log_rate", "100")], 16 << 10, &[&noise]);
+        let written = logged.iter().filter(|line| *line == "a").count();
+        assert!((100..=101).contains(&written), "{written}");
+        let told = &logged[written];
+        assert!(
+            told.contains(&format!("left out {} log lines", 5000 - written)),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn lines_of_a_level_that_is_not_wanted_are_not_passed_on() {
+        let noise = "a\n".repeat(5000);
+        let passed = |level| lines_with(&[("log_level", level)], 100, &["one\n", &noise]);
+        assert!(passed("warn").is_empty() && passed("off").is_empty());
+        assert_eq!(passed("info")[0], "one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_lines_that_come_too_fast_the_last_ones_go_first() {
+        let env = Arc::new(FakeEnv::with(&[("log_rate", "10")]));
+        let log = StderrLog::new(Arc::new(Log::new(env.clone())), 1 << 10);
+        tokio::time::advance(std::time::Duration::from_secs(10)).await;
+        log.put("a\n".repeat(50).as_bytes());
+        log.put(b"panicked\n");
+        // Room for one line more, and not for two.
+        tokio::time::advance(std::time::Duration::from_millis(100)).await;
+        drop(log);
+        assert_eq!(env.logged().last().unwrap(), "panicked");
     }
 
     #[test]
@@ -331,7 +413,7 @@ mod tests {
     #[test]
     fn each_call_has_the_whole_limit_and_its_own_last_lines() {
         let env = Arc::new(FakeEnv::default());
-        let stdio = Stdio::new(env.clone(), 10);
+        let stdio = Stdio::new(Arc::new(Log::new(env.clone())), 10);
         let kept_handle = stdio.stderr.clone();
         assert_eq!(stdio.handles(), 1);
         for call in ["first", "second"] {

@@ -16,7 +16,7 @@ use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::component::Shared;
-use crate::imports::{Budget, LOG_PER_CALL};
+use crate::imports::{Budget, CallName, LOG_PER_CALL};
 use crate::limits::{MemoryLimit, Meter, watch};
 use crate::outbound::Outbound;
 use crate::stdio::Stdio;
@@ -68,6 +68,12 @@ struct Call {
     hold: Hold,
 }
 
+impl Call {
+    fn name(&self) -> CallName {
+        CallName::new(self.number, self.outbound.context().trace.as_ref())
+    }
+}
+
 impl Ctx {
     fn new(shared: &Arc<Shared>) -> Self {
         let mut table = ResourceTable::new();
@@ -88,9 +94,9 @@ impl Ctx {
     pub(crate) fn begin_call(&mut self, mut cx: CallContext, meter: &Arc<Meter>) {
         let hold = cx.hold.take();
         // What earlier calls had to leave out of the log, if it was not time to tell then.
-        self.shared.log.tell(&*self.shared.env);
+        self.shared.log.tell();
         self.memory.begin_call();
-        self.call = Some(Call {
+        let call = Call {
             outbound: Outbound::new(Arc::clone(&self.shared.invoke), cx, meter),
             number: next_number(),
             log_bytes: LOG_PER_CALL,
@@ -98,7 +104,11 @@ impl Ctx {
             meter: Arc::clone(meter),
             wasi: None,
             hold,
-        });
+        };
+        if let Some(stdio) = &self.stdio {
+            stdio.begin_call(call.name());
+        }
+        self.call = Some(call);
     }
 
     /// Ends the call, and returns what is to be dropped as the last of it.
@@ -107,7 +117,7 @@ impl Ctx {
         if let Some(stdio) = &self.stdio {
             stdio.end_call();
         }
-        self.shared.log.tell(&*self.shared.env);
+        self.shared.log.tell();
         call.hold
     }
 
@@ -180,8 +190,8 @@ impl Ctx {
     }
 
     /// What the log calls this call.
-    pub(crate) fn number(&self) -> u64 {
-        self.call().number
+    pub(crate) fn call_name(&self) -> CallName {
+        self.call().name()
     }
 
     pub(crate) fn writing(&mut self) -> Budget {
@@ -265,10 +275,12 @@ fn new_wasi(stdio: &Stdio) -> WasiCtx {
 impl WasiView for Ctx {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let shared = &self.shared;
-        let stdio = self.stdio.get_or_insert_with(|| {
-            Stdio::new(Arc::clone(&shared.env), shared.options.stderr_bytes)
-        });
         let call = self.call.as_mut().expect(IN_CALL);
+        let stdio = self.stdio.get_or_insert_with(|| {
+            let stdio = Stdio::new(Arc::clone(&shared.log), shared.options.stderr_bytes);
+            stdio.begin_call(call.name());
+            stdio
+        });
         WasiCtxView {
             ctx: call.wasi.get_or_insert_with(|| new_wasi(stdio)),
             table: &mut self.table,

@@ -17,10 +17,20 @@ use crate::{
 /// An environment that remembers what was logged.
 #[derive(Default)]
 pub(crate) struct FakeEnv {
+    config: Arc<IndexMap<String, String>>,
     logged: Mutex<Vec<String>>,
 }
 
 impl FakeEnv {
+    /// One whose component has this config.
+    pub(crate) fn with(config: &[(&str, &str)]) -> Self {
+        let pair = |(key, text): &(&str, &str)| ((*key).to_owned(), (*text).to_owned());
+        Self {
+            config: Arc::new(config.iter().map(pair).collect()),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn logged(&self) -> Vec<String> {
         self.logged.lock().unwrap().clone()
     }
@@ -32,7 +42,7 @@ impl HostEnv for FakeEnv {
     }
 
     fn config(&self) -> Arc<IndexMap<String, String>> {
-        Arc::default()
+        Arc::clone(&self.config)
     }
 
     fn secret(&self, _: &str) -> Result<SecretText, SecretError> {

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use indexmap::IndexMap;
+use lattice_codec::write;
 use lattice_core::TraceContext;
 use lattice_runtime::{
-    CallContext, Component, ComponentOptions, HostEnv, LogRecord, LogSource, Reuse, SecretError,
-    SecretText,
+    CallContext, Component, ComponentOptions, HostEnv, LogLevel, LogRecord, LogSource, Reuse,
+    SecretError, SecretText,
 };
-use support::{FakeInvoke, as_number, find, runtime, wat};
+use support::{FakeInvoke, as_number, encoded, find, guest, runtime, wat};
 
 /// A line as it was logged.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ struct Line {
 #[derive(Default)]
 struct Surroundings {
     config: Mutex<Arc<IndexMap<String, String>>>,
+    /// The least level of the host's log.
+    least: Option<LogLevel>,
     lines: Mutex<Vec<Line>>,
 }
 
@@ -70,7 +73,14 @@ impl HostEnv for Surroundings {
         None
     }
 
+    fn writes(&self, level: LogLevel) -> bool {
+        self.least.is_none_or(|least| level >= least)
+    }
+
     fn log(&self, record: LogRecord<'_>) {
+        if !record.is_wanted && !self.writes(record.level) {
+            return;
+        }
         self.lines.lock().unwrap().push(Line {
             source: record.source,
             text: format!("{:?} {}", record.level, record.message),
@@ -82,11 +92,15 @@ impl HostEnv for Surroundings {
 }
 
 async fn prepare(text: &str, env: &Arc<Surroundings>, reuse: bool) -> Component {
+    prepare_wasm(wat(text), env, reuse).await
+}
+
+async fn prepare_wasm(wasm: Bytes, env: &Arc<Surroundings>, reuse: bool) -> Component {
     let options = ComponentOptions {
         reuse: reuse.then(Reuse::default),
         ..ComponentOptions::default()
     };
-    let prepared = runtime().prepare(wat(text), options, FakeInvoke::unlinked(), env.clone());
+    let prepared = runtime().prepare(wasm, options, FakeInvoke::unlinked(), env.clone());
     prepared.await.unwrap()
 }
 
@@ -271,6 +285,61 @@ async fn a_flood_of_lines_is_cut_and_what_is_left_out_is_counted() {
     env.set(&[("log_rate", "0")]);
     call(&component, "flood", soon()).await;
     assert_eq!(env.lines().len(), 5000);
+}
+
+#[tokio::test]
+async fn lines_below_the_level_of_the_host_take_no_room_from_those_above() {
+    let env = Arc::new(Surroundings {
+        least: Some(LogLevel::Error),
+        ..Surroundings::default()
+    });
+    let component = prepare(LOGGER, &env, true).await;
+    call(&component, "flood", soon()).await;
+    call(&component, "each", soon()).await;
+    assert_eq!(env.texts(), ["Error hello", "Critical hello"]);
+}
+
+/// Has the probe write as many lines to its standard error.
+async fn print_errors(component: &Component, count: u64, cx: CallContext) {
+    let export = find(component, "test:probe/behave@0.1.0", "print-error");
+    let params = encoded(|out| {
+        write::string(out, "x");
+        write::uleb(out, count);
+    });
+    component.call(&export, cx, params).await.unwrap();
+}
+
+#[tokio::test]
+async fn lines_of_standard_error_are_those_of_a_call_and_obey_the_config() {
+    let env = Arc::new(Surroundings::default());
+    let component = prepare_wasm(guest("probe"), &env, true).await;
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let mut calls = Vec::new();
+    for trace in [trace, ""] {
+        let mut cx = soon();
+        cx.trace = (!trace.is_empty()).then(|| TraceContext {
+            traceparent: format!("00-{trace}-b7ad6b7169203331-01"),
+            tracestate: None,
+        });
+        print_errors(&component, 2, cx).await;
+        let lines = env.lines();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        for line in lines {
+            assert_eq!((line.source, &*line.trace), (LogSource::Stderr, trace));
+            assert_eq!(line.call.len(), 16);
+            calls.push(line.call);
+        }
+    }
+    assert!(calls[0] == calls[1] && calls[1] != calls[2], "{calls:?}");
+    env.set(&[("log_level", "warn")]);
+    print_errors(&component, 2, soon()).await;
+    assert!(env.texts().is_empty());
+    env.set(&[("log_rate", "10")]);
+    print_errors(&component, 5000, soon()).await;
+    let lines = env.lines();
+    let of_stderr = |line: &&Line| line.source == LogSource::Stderr;
+    let written = lines.iter().filter(of_stderr).count();
+    assert!((10..500).contains(&written), "{written}");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Where log lines and spans go.
 
 use lattice_core::provider::LogLevel;
-use lattice_telemetry::Traces;
+use lattice_telemetry::{Traces, log_filter, log_lines};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry};
@@ -12,9 +12,9 @@ const WANTED: &str = "guest::wanted=info";
 /// Writes logs to the standard error, and has `traces` exported if there are any. Does nothing
 /// when the program logs already.
 pub(crate) fn init(level: LogLevel, structured: bool, traces: Option<&Traces>) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| default_filter(level));
+    let (filter, wrong) = log_filter(&usual(level));
     let filter = with_wanted(filter);
-    let lines = tracing_subscriber::fmt::layer::<Registry>().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer::<Registry>().with_writer(log_lines);
     let lines = if structured {
         lines.json().boxed()
     } else {
@@ -30,15 +30,18 @@ pub(crate) fn init(level: LogLevel, structured: bool, traces: Option<&Traces>) {
         (Err(_), Some(_)) => tracing::warn!("no traces are exported: logging was set up before"),
         (Err(_), None) => tracing::debug!("logging was set up before"),
     }
+    if let Some(wrong) = wrong {
+        tracing::warn!(hint = wrong.hint(), "{wrong}");
+    }
 }
 
 /// The NATS client tells each reconnect on `info`; the host tells that itself. The AMQP client warns
 /// of messages that come back, with their bodies.
-fn default_filter(level: LogLevel) -> EnvFilter {
-    EnvFilter::new(format!(
+fn usual(level: LogLevel) -> String {
+    format!(
         "{},async_nats=warn,cranelift_codegen=warn,lapin=error",
         level.as_filter()
-    ))
+    )
 }
 
 /// Lets lines through that a component's own config asks for, see `log_level` there.
@@ -75,7 +78,7 @@ mod tests {
         let written = Written::default();
         let writer = written.clone();
         let lines = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
-        let filter = with_wanted(default_filter(LogLevel::Error));
+        let filter = with_wanted(EnvFilter::new(usual(LogLevel::Error)));
         let log = tracing_subscriber::registry().with(lines.with_filter(filter));
         tracing::subscriber::with_default(log, || {
             tracing::info!(target: "guest::wanted", "asked for");

@@ -1,19 +1,19 @@
 //! One component id on this host: all work on it happens one after the other.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_control::types::ScaleComponentCommand;
 use lattice_core::{ComponentId, ImageRef, StringMap};
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::code::fetch;
+use super::code::{Fetched, fetch};
 use super::error::ScaleError;
 use super::leave::{self, Planned};
 use super::report;
-use super::running::{Running, drain_all};
+use super::running::{Left, Plan, Running};
 use super::step::Step;
 use super::wishes::{Wish, Wishes};
 use super::{ComponentDeps, ComponentStatus};
@@ -82,11 +82,7 @@ impl Entry {
     }
 
     /// Does what is wished, and tells how the component runs then.
-    pub(crate) async fn fulfil(
-        &self,
-        deps: &Arc<ComponentDeps>,
-        wish: &Wish,
-    ) -> Result<(), ScaleError> {
+    pub(crate) async fn fulfil(&self, deps: &ComponentDeps, wish: &Wish) -> Result<(), ScaleError> {
         match wish {
             Wish::Scale(wanted) => self.scale(deps, wanted).await,
             Wish::Update { image, annotations } => self.update(deps, image, annotations).await,
@@ -94,11 +90,11 @@ impl Entry {
     }
 
     /// Starts, scales or stops the component.
-    async fn scale(&self, deps: &Arc<ComponentDeps>, wanted: &Wanted) -> Result<(), ScaleError> {
+    async fn scale(&self, deps: &ComponentDeps, wanted: &Wanted) -> Result<(), ScaleError> {
         let mut place = self.running.lock().await;
         let Some(running) = place.as_mut() else {
             if wanted.count > 0 {
-                let running = self.start(deps, wanted).await?;
+                let running = self.start(deps, &Plan::to_start(wanted)?).await?;
                 self.publish_scaled(deps, &running, &wanted.image, wanted.count);
                 *place = Some(running);
             } else {
@@ -107,22 +103,56 @@ impl Entry {
             }
             return Ok(());
         };
-        if wanted.count == 0 {
-            let Some(running) = place.take() else {
-                return Ok(());
-            };
-            *self.status.write() = None;
-            self.finish(deps, running, &wanted.image).await;
+        if wanted.count > 0 {
+            return self.rescale(deps, running, wanted).await;
+        }
+        let Some(running) = place.take() else {
             return Ok(());
+        };
+        *self.status.write() = None;
+        self.finish(deps, running, &wanted.image).await;
+        Ok(())
+    }
+
+    async fn start(&self, deps: &ComponentDeps, plan: &Plan) -> Result<Running, ScaleError> {
+        let fetched = self.admit(deps, plan).await?;
+        let start = Running::start(deps, &self.id, fetched, plan);
+        Step::Prepare.run(start).await
+    }
+
+    /// Reads the image of a plan, and makes sure that it may run so: by what its claims say, and by leave
+    /// of the policy service. No code is prepared that did not pass here.
+    async fn admit(&self, deps: &ComponentDeps, plan: &Plan) -> Result<Fetched, ScaleError> {
+        let fetched = Step::Fetch.run(fetch(deps, &plan.image)).await?;
+        self.ask(deps, plan.planned(fetched.claims.as_ref()))
+            .await?;
+        Ok(fetched)
+    }
+
+    async fn ask(&self, deps: &ComponentDeps, planned: Planned<'_>) -> Result<(), ScaleError> {
+        Step::Leave.run(leave::ask(deps, &self.id, planned)).await
+    }
+
+    /// Changes how the component runs, and the code where that is needed.
+    async fn rescale(
+        &self,
+        deps: &ComponentDeps,
+        running: &mut Running,
+        wanted: &Wanted,
+    ) -> Result<(), ScaleError> {
+        let is_kept = !wanted.allow_update && *running.image() != *wanted.image;
+        let plan = running.scaled(wanted)?;
+        if running.has_code_for(&plan) {
+            let claims = running.code().claims.as_ref();
+            self.ask(deps, plan.planned(claims)).await?;
+            Step::Configure.run(running.scale(deps, &plan)).await?;
+            // Whoever waits looks for the reference of its command (protocol page, 2.2).
+            self.publish_scaled(deps, running, &wanted.image, wanted.count);
+        } else {
+            self.change_code(deps, running, &plan, &wanted.image)
+                .await?;
         }
-        let is_other = *running.image() != *wanted.image;
-        if wanted.allow_update && is_other {
-            return self.scale_to_other(deps, running, wanted).await;
-        }
-        self.rescale(deps, running, wanted).await?;
-        // Whoever waits looks for the reference of its command (protocol page, 2.2).
-        self.publish_scaled(deps, running, &wanted.image, wanted.count);
-        if is_other {
+        if is_kept {
             let (id, image, runs) = (self.id.as_str(), &wanted.image, running.image().as_str());
             tracing::warn!(
                 id,
@@ -134,125 +164,18 @@ impl Entry {
         Ok(())
     }
 
-    /// Has another image run, as it is wanted.
-    async fn scale_to_other(
-        &self,
-        deps: &Arc<ComponentDeps>,
-        running: &mut Running,
-        wanted: &Wanted,
-    ) -> Result<(), ScaleError> {
-        if running.is_limited_otherwise(&wanted.limits) {
-            return self.start_other(deps, running, wanted).await;
-        }
-        let image = ImageRef::new(&wanted.image)?;
-        let annotations = &wanted.annotations;
-        self.replace(deps, running, &image, annotations, Some(wanted))
-            .await
-    }
-
-    async fn start(
-        &self,
-        deps: &Arc<ComponentDeps>,
-        wanted: &Wanted,
-    ) -> Result<Running, ScaleError> {
-        let image = ImageRef::new(&wanted.image)?;
-        let fetched = Step::Fetch.run(fetch(deps, &image)).await?;
-        let planned = Planned {
-            image: &image,
-            count: wanted.count,
-            annotations: &wanted.annotations,
-            claims: fetched.claims.as_ref(),
-        };
-        self.ask(deps, planned).await?;
-        let start = Running::start(deps, &self.id, fetched, wanted);
-        Step::Prepare.run(start).await
-    }
-
-    /// Changes how the running code runs; the image stays.
-    async fn rescale(
-        &self,
-        deps: &Arc<ComponentDeps>,
-        running: &mut Running,
-        wanted: &Wanted,
-    ) -> Result<(), ScaleError> {
-        if running.is_limited_otherwise(&wanted.limits) {
-            let image = running.image().as_str().to_owned();
-            return self.start_anew(deps, running, wanted, image).await;
-        }
-        let planned = Planned {
-            count: wanted.count,
-            annotations: &running.annotated(&wanted.annotations),
-            ..running.planned()
-        };
-        self.ask(deps, planned).await?;
-        Step::Configure.run(running.scale(deps, wanted)).await
-    }
-
-    async fn ask(&self, deps: &ComponentDeps, planned: Planned<'_>) -> Result<(), ScaleError> {
-        Step::Leave.run(leave::ask(deps, &self.id, planned)).await
-    }
-
-    /// Starts another image under other limits, in one go: the one that runs may be had no more.
-    async fn start_other(
-        &self,
-        deps: &Arc<ComponentDeps>,
-        running: &mut Running,
-        wanted: &Wanted,
-    ) -> Result<(), ScaleError> {
-        let image = &wanted.image;
-        self.start_anew(deps, running, wanted, image.clone())
-            .await?;
-        self.publish_scaled(deps, running, image, wanted.count);
-        // Old clients wait for the end of the old version under the new reference.
-        report::scaled(deps, &self.id, running, image, 0);
-        Ok(())
-    }
-
-    /// Starts an image under other limits, which are part of the prepared code, so that there is a second
-    /// one for a moment.
-    async fn start_anew(
-        &self,
-        deps: &Arc<ComponentDeps>,
-        running: &mut Running,
-        wanted: &Wanted,
-        image: String,
-    ) -> Result<(), ScaleError> {
-        let wanted = Wanted {
-            image,
-            annotations: running.annotated(&wanted.annotations),
-            ..wanted.clone()
-        };
-        let next = self.start(deps, &wanted).await?;
-        let old = std::mem::replace(running, next);
-        // From here on the new code answers, whatever the old one still does.
-        *self.status.write() = Some(running.status(&self.id));
-        // What was said about calls was said of the file as it was.
-        if let Some(policy) = &deps.trust.policy {
-            policy.forget_calls(self.id.as_str());
-        }
-        old.leave();
-        let mut drained = deps.drains.begin(deps.drain_timeout, |end| old.drain(end));
-        // Nobody is to be told of the end of code that new calls still come to.
-        if timeout(REPORT_AFTER, &mut drained).await.is_err()
-            && let Err(error) = deps.peer.confirm(LEFT_WITHIN).await
-        {
-            let id = self.id.as_str();
-            tracing::debug!(id, %error, "old code may get calls for a moment longer");
-        }
-        Ok(())
-    }
-
     /// Replaces the image of the running component.
     async fn update(
         &self,
-        deps: &Arc<ComponentDeps>,
+        deps: &ComponentDeps,
         image: &ImageRef,
         annotations: &StringMap,
     ) -> Result<(), ScaleError> {
         let mut place = self.running.lock().await;
         match place.as_mut() {
             Some(running) if running.image() != image => {
-                self.replace(deps, running, image, annotations, None).await
+                let plan = running.updated(image, annotations);
+                self.change_code(deps, running, &plan, image.as_str()).await
             }
             // Updated by someone else since the reply; whoever waits is told all the same.
             Some(running) => {
@@ -265,41 +188,56 @@ impl Entry {
         }
     }
 
-    /// Has other code answer, which may run with another maximum and other configs as well: then
-    /// nothing of that counts before all of it does.
-    async fn replace(
+    /// Has other code answer, as planned: another image, or the same one under other limits, with the
+    /// maximum and the configs of the plan. Nothing of that counts before all of it does. Events name the
+    /// image as the command did.
+    async fn change_code(
         &self,
-        deps: &Arc<ComponentDeps>,
+        deps: &ComponentDeps,
         running: &mut Running,
-        image: &ImageRef,
-        annotations: &StringMap,
-        scaled: Option<&Wanted>,
+        plan: &Plan,
+        image: &str,
     ) -> Result<(), ScaleError> {
-        let fetched = Step::Fetch.run(fetch(deps, image)).await?;
-        let max = running.max_instances();
-        let planned = Planned {
-            image,
-            count: scaled.map_or(max, |wanted| wanted.count),
-            annotations: &running.annotated(annotations),
-            claims: fetched.claims.as_ref(),
-        };
-        self.ask(deps, planned).await?;
-        let replace = running.replace(deps, fetched, annotations, scaled);
-        let removed = Step::Prepare.run(replace).await?;
+        let is_other = *running.image() != plan.image;
+        let fetched = self.admit(deps, plan).await?;
+        let left = Step::Prepare
+            .run(running.change(deps, fetched, plan))
+            .await?;
+        // From here on the other code answers, whatever else fails.
+        *self.status.write() = Some(running.status(&self.id));
         // What was said about calls was said of the file as it was, which may be named alike.
+        self.forget_calls(deps);
+        left.leave();
+        let is_all = matches!(left, Left::All(_));
+        let drained = deps.drains.begin(deps.drain_timeout, |end| left.drain(end));
+        if is_all {
+            self.until_left(deps, drained).await;
+        } else {
+            running.record_or_later(deps).await;
+        }
+        self.publish_scaled(deps, running, image, running.max_instances());
+        if is_other {
+            // Old clients wait for the end of the old version under the new reference.
+            report::scaled(deps, &self.id, running, image, 0);
+        }
+        Ok(())
+    }
+
+    /// Waits until code that has left its queue groups gets no more calls: nobody is to be told of its end
+    /// before.
+    async fn until_left(&self, deps: &ComponentDeps, drained: JoinHandle<()>) {
+        if timeout(REPORT_AFTER, drained).await.is_err()
+            && let Err(error) = deps.peer.confirm(LEFT_WITHIN).await
+        {
+            let id = self.id.as_str();
+            tracing::debug!(id, %error, "old code may get calls for a moment longer");
+        }
+    }
+
+    fn forget_calls(&self, deps: &ComponentDeps) {
         if let Some(policy) = &deps.trust.policy {
             policy.forget_calls(self.id.as_str());
         }
-        // From here on the other code answers, whatever else fails.
-        *self.status.write() = Some(running.status(&self.id));
-        deps.drains
-            .begin(deps.drain_timeout, |end| drain_all(removed, end));
-        running.record_or_later(deps).await;
-        let max = running.max_instances();
-        self.publish_scaled(deps, running, image.as_str(), max);
-        // Old clients wait for the end of the old version under the new reference.
-        report::scaled(deps, &self.id, running, image.as_str(), 0);
-        Ok(())
     }
 
     fn publish_scaled(&self, deps: &ComponentDeps, running: &Running, image: &str, count: u32) {
@@ -310,9 +248,7 @@ impl Entry {
     /// Stops a component that has left the table already.
     async fn finish(&self, deps: &ComponentDeps, running: Running, image: &str) {
         let event = report::scaled_event(deps, &self.id, &running, image, 0);
-        if let Some(policy) = &deps.trust.policy {
-            policy.forget_calls(self.id.as_str());
-        }
+        self.forget_calls(deps);
         let mut drained = deps
             .drains
             .begin(deps.drain_timeout, |end| running.drain(end));

@@ -8,6 +8,10 @@ use lattice_core::{ComponentId, StringMap};
 use lattice_runtime::{HostEnv, LogLevel, LogRecord, LogSource, SecretError, SecretText};
 use parking_lot::RwLock;
 use tokio::sync::watch;
+use tracing::callsite::{DefaultCallsite, Identifier};
+use tracing::field::FieldSet;
+use tracing::metadata::Kind;
+use tracing::{Level, Metadata};
 
 use crate::router::Router;
 use crate::trust::secrets::{SecretBundle, SecretState};
@@ -50,6 +54,29 @@ impl ComponentEnv {
     }
 }
 
+/// Whether the host's log takes lines of a level with the target `guest`, as its filters have said when
+/// they were set up; true where they decide about each line. `tracing::enabled!` is of no use here:
+/// where layers have filters of their own it is true for what none of them takes, and leaves a mark
+/// behind for the next line.
+macro_rules! is_taken {
+    ($level:ident) => {{
+        static SITE: DefaultCallsite = {
+            static META: Metadata<'static> = Metadata::new(
+                "line of a component",
+                "guest",
+                Level::$level,
+                None,
+                None,
+                None,
+                FieldSet::new(&[], Identifier(&SITE)),
+                Kind::HINT,
+            );
+            DefaultCallsite::new(&META)
+        };
+        !SITE.interest().is_never()
+    }};
+}
+
 impl HostEnv for ComponentEnv {
     fn component_id(&self) -> &str {
         self.id.as_str()
@@ -81,6 +108,10 @@ impl HostEnv for ComponentEnv {
     fn link_version(&self, link_name: &str, lookup: &str) -> Option<u64> {
         let route = self.router.resolve(&self.id, link_name, lookup).ok()?;
         Some(route.version)
+    }
+
+    fn writes(&self, level: LogLevel) -> bool {
+        is_written(level)
     }
 
     fn log(&self, record: LogRecord<'_>) {
@@ -137,10 +168,43 @@ impl ComponentEnv {
     }
 }
 
+fn is_written(level: LogLevel) -> bool {
+    match level {
+        LogLevel::Trace => is_taken!(TRACE),
+        LogLevel::Debug => is_taken!(DEBUG),
+        LogLevel::Info => is_taken!(INFO),
+        LogLevel::Warn => is_taken!(WARN),
+        LogLevel::Error | LogLevel::Critical => is_taken!(ERROR),
+    }
+}
+
 fn source(source: LogSource) -> &'static str {
     match source {
         LogSource::Logging => "logging",
         LogSource::Stderr => "stderr",
         LogSource::Runtime => "runtime",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use tracing_subscriber::filter::{DynFilterFn, LevelFilter};
+    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::{EnvFilter, Layer as _, Registry};
+
+    #[test]
+    fn it_is_known_which_lines_the_log_does_not_take() {
+        let lines = tracing_subscriber::fmt::layer::<Registry>().with_writer(std::io::sink);
+        // As that of traces: it decides about each line.
+        let others = DynFilterFn::new(|_, _| false).with_max_level_hint(LevelFilter::INFO);
+        let log = tracing_subscriber::registry()
+            .with(lines.with_filter(EnvFilter::new("warn,lattice=trace")))
+            .with(tracing_subscriber::fmt::layer().with_filter(others));
+        tracing::subscriber::with_default(log, || {
+            assert!(is_written(LogLevel::Error) && is_written(LogLevel::Warn));
+            assert!(!is_written(LogLevel::Debug) && !is_written(LogLevel::Trace));
+        });
     }
 }

@@ -195,6 +195,15 @@ impl Beside {
         std::mem::replace(&mut self.state.lock().image, image)
     }
 
+    /// Has nobody count as one who serves the same, until what is returned says what is served then.
+    /// Where it is dropped before, that is what was served.
+    pub(crate) fn change(&self) -> Changing<'_> {
+        Changing {
+            image: self.serve_image(None),
+            beside: self,
+        }
+    }
+
     async fn is_any(&self) -> bool {
         let (image, last) = {
             let state = self.state.lock();
@@ -211,6 +220,27 @@ impl Beside {
         state.last = found;
         // Another one may be served meanwhile.
         state.last.is_some() && state.image.as_ref() == Some(&image)
+    }
+}
+
+/// The time in which what is served changes.
+#[derive(Debug)]
+pub(crate) struct Changing<'a> {
+    beside: &'a Beside,
+    /// What is served after it.
+    image: Option<ImageRef>,
+}
+
+impl Changing<'_> {
+    /// Says which image is served from now on.
+    pub(crate) fn done(mut self, image: Option<ImageRef>) {
+        self.image = image;
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.beside.serve_image(self.image.take());
     }
 }
 

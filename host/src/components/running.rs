@@ -1,5 +1,9 @@
 //! A running component: its code, its exports and what may change while it runs.
 
+mod change;
+mod plan;
+mod ready;
+
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -18,11 +22,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::code::{Code, Fetched};
 use super::drains::End;
-use super::entry::Wanted;
 use super::env::ComponentEnv;
 use super::error::ScaleError;
 use super::invoke::ComponentInvoke;
-use super::leave::Planned;
 use super::limits::Limits;
 use super::others::Beside;
 use super::record::Record;
@@ -31,7 +33,10 @@ use super::serve::{Served, ServedExports, Server, Serving};
 use super::{ComponentDeps, ComponentStatus};
 use crate::configs;
 use crate::trust::expiry;
-use crate::trust::secrets::{Entity, SecretBundle};
+use crate::trust::secrets::SecretBundle;
+pub(crate) use change::Left;
+pub(crate) use plan::Plan;
+use ready::Ready;
 
 /// A component that answers calls.
 #[derive(Debug)]
@@ -44,14 +49,14 @@ pub(crate) struct Running {
     /// Empty for a component without exports, which then just waits for its end.
     served: ServedExports,
     config: Vec<String>,
-    _config_task: AbortOnDropHandle<()>,
+    /// Shows the component each change of its configs.
+    _config_task: Option<AbortOnDropHandle<()>>,
     /// Kept so that they are followed.
     _secrets: SecretBundle,
     max_instances: u32,
     annotations: StringMap,
     reuse: Option<Reuse>,
     limits: StringMap,
-    parsed_limits: Limits,
     /// Writes what could not be recorded when the code began to run.
     _recording: Option<AbortOnDropHandle<()>>,
     /// Tells when the token of the code expires.
@@ -61,57 +66,33 @@ pub(crate) struct Running {
 impl Running {
     /// Prepares the code and begins to serve its exports.
     pub(crate) async fn start(
-        deps: &Arc<ComponentDeps>,
+        deps: &ComponentDeps,
         id: &ComponentId,
         fetched: Fetched,
-        wanted: &Wanted,
+        plan: &Plan,
     ) -> Result<Self, ScaleError> {
-        let limits = Limits::parse(&wanted.limits)?;
-        let reuse = reuse::parse(&wanted.annotations)?;
-        let entity = fetched.entity(id, &wanted.annotations);
-        let named =
-            configs::open(deps.store.configs(), &deps.secrets, &wanted.config, entity).await?;
-        let env = ComponentEnv::new(
-            id.clone(),
-            deps.identity.id.as_str().into(),
-            deps.router.clone(),
-            named.config.merged(),
-            &named.secrets,
-        );
-        let env = Arc::new(env);
-        let invoke = Arc::new(ComponentInvoke {
-            source: id.clone(),
-            router: deps.router.clone(),
-            peer: deps.peer.clone(),
-            failures: Arc::clone(&deps.failures),
-            call_timeout: deps.call_timeout,
-        });
-        let options = limits.options(deps.max_execution_time, reuse);
-        let code = fetched
-            .prepare(&deps.runtime, options, invoke.clone(), env.clone())
-            .await?;
-        let code = Arc::new(code);
+        let ready = Ready::new(deps, id, fetched, plan, None).await?;
         // Before it is called: what cannot be recorded does not start.
-        record(id, &code).write(&deps.store).await?;
-        let server = server(deps, id, limits, wanted);
+        record(id, &ready.code).write(&deps.store).await?;
+        let server = server(deps, id, ready.limits, plan);
         let mut served = ServedExports::new();
-        server.switch(&mut served, &code).await?;
+        server.switch(&mut served, &ready.code).await?;
+        let env = ready.env;
         Ok(Self {
-            _expiry: expiry(deps, id, &code),
-            code,
+            _expiry: expiry(deps, id, &ready.code),
             relief: server.relieve().await?,
-            _config_task: follow(named.config, Arc::clone(&env)),
-            _secrets: named.secrets,
+            _config_task: ready.config.map(|bundle| follow(bundle, Arc::clone(&env))),
+            _secrets: ready.secrets,
+            code: ready.code,
             env,
-            invoke,
+            invoke: ready.invoke,
             server,
             served,
-            config: wanted.config.clone(),
-            max_instances: wanted.count,
-            annotations: wanted.annotations.clone(),
-            reuse,
-            limits: wanted.limits.clone(),
-            parsed_limits: limits,
+            config: plan.config.clone(),
+            max_instances: plan.count,
+            annotations: plan.annotations.clone(),
+            reuse: ready.reuse,
+            limits: plan.limits.clone(),
             _recording: None,
         })
     }
@@ -148,94 +129,36 @@ impl Running {
         &self.annotations
     }
 
-    /// How it runs, as the policy service is told.
-    pub(crate) fn planned(&self) -> Planned<'_> {
-        Planned {
-            image: &self.code.image,
-            count: self.max_instances,
-            annotations: &self.annotations,
-            claims: self.code.claims.as_ref(),
-        }
-    }
-
-    /// Whether a command asks for other limits. One that names none leaves them alone.
-    pub(crate) fn is_limited_otherwise(&self, limits: &StringMap) -> bool {
-        !limits.is_empty() && *limits != self.limits
-    }
-
-    /// What a command makes of the annotations.
-    pub(crate) fn annotated(&self, wanted: &StringMap) -> StringMap {
-        reuse::merged(wanted, &self.annotations)
-    }
-
     /// Takes over a new maximum, other configs and annotations. A command that changes nothing
     /// leaves the annotations alone, too.
     pub(crate) async fn scale(
         &mut self,
         deps: &ComponentDeps,
-        wanted: &Wanted,
+        plan: &Plan,
     ) -> Result<(), ScaleError> {
-        let annotations = self.annotated(&wanted.annotations);
-        let reuse = reuse::parse(&annotations)?;
-        let same_config = wanted.config == self.config;
-        if same_config && wanted.count == self.max_instances && reuse == self.reuse {
+        let reuse = reuse::parse(&plan.annotations)?;
+        let same_config = plan.config == self.config;
+        if same_config && plan.count == self.max_instances && reuse == self.reuse {
             return Ok(());
         }
         if !same_config {
-            let entity = self.code.entity(&self.server.serving.id, &annotations);
+            let entity = self.code.entity(&self.server.serving.id, &plan.annotations);
             let named =
-                configs::open(deps.store.configs(), &deps.secrets, &wanted.config, entity).await?;
-            self.set_config(named.config, &wanted.config);
+                configs::open(deps.store.configs(), &deps.secrets, &plan.config, entity).await?;
+            self.set_config(named.config, &plan.config);
             self.set_secrets(named.secrets);
         }
-        self.server.limiter.resize(instances(wanted.count));
-        self.max_instances = wanted.count;
-        self.annotate(deps, annotations);
+        self.server.limiter.resize(instances(plan.count));
+        self.max_instances = plan.count;
+        self.annotate(deps, plan.annotations.clone());
         self.reuse = reuse;
         self.code.component.set_reuse(reuse);
         Ok(())
     }
 
-    /// Puts other code in the place of the running one, with another maximum and other configs if it is
-    /// scaled as well. Until that is ready nothing changes, and calls under way end on the code they
-    /// began with.
-    pub(crate) async fn replace(
-        &mut self,
-        deps: &ComponentDeps,
-        fetched: Fetched,
-        annotations: &StringMap,
-        scaled: Option<&Wanted>,
-    ) -> Result<Vec<Served>, ScaleError> {
-        let annotated = self.annotated(annotations);
-        let reuse = reuse::parse(&annotated)?;
-        // The other code may be signed by and for somebody else.
-        let entity = fetched.entity(&self.server.serving.id, &annotated);
-        let names = scaled.map_or(&self.config, |wanted| &wanted.config).clone();
-        let (config, secrets) = others(deps, &self.config, &names, entity).await?;
-        let options = self.parsed_limits.options(deps.max_execution_time, reuse);
-        let (invoke, env) = (self.invoke.clone(), self.env.clone());
-        let code = Arc::new(fetched.prepare(&deps.runtime, options, invoke, env).await?);
-        let removed = self.server.switch(&mut self.served, &code).await?;
-        self._expiry = expiry(deps, &self.server.serving.id, &code);
-        let count = scaled.map_or(self.max_instances, |wanted| wanted.count);
-        let is_scaled = config.is_some() || count != self.max_instances;
-        if let Some(bundle) = config {
-            self.set_config(bundle, &names);
-        }
-        self.set_secrets(secrets);
-        self.server.limiter.resize(instances(count));
-        self.max_instances = count;
-        self.code = code;
-        self.reuse = reuse;
-        if is_scaled || !annotations.is_empty() {
-            self.annotate(deps, annotated);
-        }
-        Ok(removed)
-    }
-
     fn set_config(&mut self, bundle: ConfigBundle, names: &[String]) {
         self.env.set_config(bundle.merged());
-        self._config_task = follow(bundle, Arc::clone(&self.env));
+        self._config_task = Some(follow(bundle, Arc::clone(&self.env)));
         self.config = names.to_vec();
     }
 
@@ -338,9 +261,9 @@ fn expiry(deps: &ComponentDeps, id: &ComponentId, code: &Code) -> Option<AbortOn
     expiry::watch(&deps.events, claims.expires, told)
 }
 
-fn server(deps: &ComponentDeps, id: &ComponentId, limits: Limits, wanted: &Wanted) -> Server {
+fn server(deps: &ComponentDeps, id: &ComponentId, limits: Limits, plan: &Plan) -> Server {
     let queue = deps.queue;
-    let limiter = Limiter::new(instances(wanted.count), queue.max_queued, queue.max_wait);
+    let limiter = Limiter::new(instances(plan.count), queue.max_queued, queue.max_wait);
     let limiter = match &deps.gate {
         Some(gate) => limiter.behind(gate, id.as_str()),
         None => limiter,
@@ -357,25 +280,10 @@ fn server(deps: &ComponentDeps, id: &ComponentId, limits: Limits, wanted: &Wante
             id: id.clone(),
             failures: Arc::clone(&deps.failures),
             trust: Arc::clone(&deps.trust),
-            annotations: RwLock::new(wanted.annotations.clone()),
+            annotations: RwLock::new(plan.annotations.clone()),
             longest: limits.longest(deps.max_execution_time),
         }),
     }
-}
-
-/// The configs of these names, unless they are those that there are, and the secrets for an entity.
-async fn others(
-    deps: &ComponentDeps,
-    current: &[String],
-    names: &[String],
-    entity: Entity,
-) -> Result<(Option<ConfigBundle>, SecretBundle), ScaleError> {
-    if names == current {
-        let same = configs::secrets_for(&deps.secrets, names, entity);
-        return Ok((None, same.await?));
-    }
-    let named = configs::open(deps.store.configs(), &deps.secrets, names, entity).await?;
-    Ok((Some(named.config), named.secrets))
 }
 
 fn instances(count: u32) -> usize {

@@ -140,21 +140,16 @@ impl Server {
     }
 
     /// Makes `code` answer from now on, and returns the functions that it no longer has. Meanwhile
-    /// nobody counts as one who serves the same.
+    /// nobody counts as one who serves the same. Where it fails, or is given up, all is as it was.
     pub(crate) async fn switch(
         &self,
         served: &mut ServedExports,
         code: &Arc<Code>,
     ) -> Result<Vec<Served>, ScaleError> {
-        let before = self.others.serve_image(None);
-        let switched = self.switch_functions(served, code).await;
-        let now = match &switched {
-            Ok(_) if !served_as_elsewhere(code) => None,
-            Ok(_) => Some(code.image.clone()),
-            Err(_) => before,
-        };
-        self.others.serve_image(now);
-        switched
+        let changing = self.others.change();
+        let removed = self.switch_functions(served, code).await?;
+        changing.done(served_as_elsewhere(code).then(|| code.image.clone()));
+        Ok(removed)
     }
 
     /// Functions that are new are subscribed before any call meets the new version, so that a

@@ -105,6 +105,33 @@ impl Place {
         }
     }
 
+    /// Has the store forget the component and take nothing any more.
+    async fn seal(&self) -> jetstream::Context {
+        let js = jetstream::new(self.nats.client().await.unwrap());
+        let bucket = js.get_key_value("LATTICEDATA_default").await.unwrap();
+        bucket.purge("COMPONENT_a").await.unwrap();
+        let sealed = jetstream::stream::Config {
+            sealed: true,
+            ..bucket.stream.cached_info().config.clone()
+        };
+        js.update_stream(sealed).await.unwrap();
+        js
+    }
+
+    /// What `one` of the component gives.
+    async fn one(&self) -> Bytes {
+        let client = self.nats.client().await.unwrap();
+        let peer = Peer::new(client, PeerConfig::default()).await.unwrap();
+        let due = Instant::now() + SOON;
+        let invocation = Invocation::new("default.a.wrpc.0.0.1.one", due).source("test");
+        peer.call(invocation, Bytes::new()).await.unwrap()
+    }
+
+    fn description(&self) -> ComponentDescription {
+        let status = self.host.components().status(&id());
+        status.unwrap().description
+    }
+
     fn running(&self) -> Option<String> {
         let status = self.host.components().status(&id())?;
         Some(status.image.as_str().to_owned())
@@ -113,6 +140,21 @@ impl Place {
 
 fn id() -> ComponentId {
     ComponentId::new("a").unwrap()
+}
+
+/// Limits that take code of their own.
+fn limits() -> StringMap {
+    [("max_execution_time".to_owned(), "9".to_owned())].into()
+}
+
+/// A command under these limits.
+fn limited(image: &str, count: u32) -> ScaleComponentCommand {
+    ScaleComponentCommand {
+        component_ref: image.to_owned(),
+        count,
+        component_limits: limits(),
+        ..ScaleComponentCommand::default()
+    }
 }
 
 /// A component that exports `one`, which gives this number.
@@ -131,14 +173,7 @@ async fn an_update_that_cannot_be_recorded_counts_and_is_recorded_later() {
     let [old, new] = ["old.wasm", "new.wasm"].map(|name| place.image(name));
     place.scale(&old, 1);
     assert_eq!(place.told().await, Ok((old, 1)));
-    let js = jetstream::new(place.nats.client().await.unwrap());
-    let bucket = js.get_key_value("LATTICEDATA_default").await.unwrap();
-    bucket.purge("COMPONENT_a").await.unwrap();
-    let sealed = jetstream::stream::Config {
-        sealed: true,
-        ..bucket.stream.cached_info().config.clone()
-    };
-    js.update_stream(sealed).await.unwrap();
+    let js = place.seal().await;
 
     place.update(&new);
     assert_eq!(place.told().await, Ok((new.clone(), 1)));
@@ -295,5 +330,98 @@ async fn once_an_update_under_other_limits_is_told_of_the_old_code_takes_no_call
         let invocation = Invocation::new("default.a.wrpc.0.0.1.one", due).source("test");
         let answer = peer.call(invocation, Bytes::new()).await.unwrap();
         assert_eq!(answer, b"\x02"[..]);
+    }
+}
+
+#[tokio::test]
+async fn other_limits_that_cannot_be_recorded_change_nothing() {
+    let mut place = Place::new().await;
+    let image = place.image_of("one.wasm", &answering(1));
+    place.scale(&image, 1);
+    assert_eq!(place.told().await, Ok((image.clone(), 1)));
+    let before = place.description();
+    place.seal().await;
+    place.order(limited(&image, 5));
+    let told = place.told().await.unwrap_err();
+    assert!(told.contains("could not record the component"), "{told}");
+    assert_eq!(place.description(), before);
+    assert_eq!(place.one().await, b"\x01"[..]);
+}
+
+#[tokio::test]
+async fn other_limits_that_code_cannot_be_had_for_change_nothing() {
+    let mut place = Place::new().await;
+    let image = place.image_of("one.wasm", &answering(1));
+    place.scale(&image, 1);
+    assert_eq!(place.told().await, Ok((image.clone(), 1)));
+    let before = place.description();
+    let nonsense = ScaleComponentCommand {
+        component_limits: [("max_memory_limit".to_owned(), "many".to_owned())].into(),
+        ..limited(&image, 5)
+    };
+    place.order(nonsense);
+    let told = place.told().await.unwrap_err();
+    assert!(told.contains("`max_memory_limit`"), "{told}");
+    std::fs::remove_file(place.images.path().join("one.wasm")).unwrap();
+    place.order(limited(&image, 5));
+    let told = place.told().await.unwrap_err();
+    assert!(told.contains("could not fetch image"), "{told}");
+    assert_eq!(place.description(), before);
+    assert_eq!(place.one().await, b"\x01"[..]);
+}
+
+#[tokio::test]
+async fn other_limits_are_told_once_by_the_reference_of_the_command_while_the_image_stays() {
+    let mut place = Place::new().await;
+    let [old, new] =
+        [1, 2].map(|number| place.image_of(&format!("{number}.wasm"), &answering(number)));
+    place.scale(&old, 1);
+    assert_eq!(place.told().await, Ok((old.clone(), 1)));
+    place.order(limited(&new, 3));
+    assert_eq!(place.told().await, Ok((new, 3)));
+    assert_eq!(place.running().as_ref(), Some(&old));
+    assert_eq!(place.one().await, b"\x01"[..]);
+    // A command that names no limits leaves them alone; nothing else was told before.
+    place.scale(&old, 4);
+    assert_eq!(place.told().await, Ok((old, 4)));
+    let shown = place.description();
+    assert_eq!((shown.limits, shown.max_instances), (Some(limits()), 4));
+}
+
+#[tokio::test]
+async fn annotations_stay_with_an_update_that_names_none_and_go_with_other_limits() {
+    let mut place = Place::new().await;
+    let [old, new] = ["old.wasm", "new.wasm"].map(|name| place.image(name));
+    let annotations = StringMap::from([("team".to_owned(), "shop".to_owned())]);
+    place.order(ScaleComponentCommand {
+        component_ref: old.clone(),
+        count: 1,
+        annotations: annotations.clone(),
+        ..ScaleComponentCommand::default()
+    });
+    assert_eq!(place.told().await, Ok((old, 1)));
+    place.update(&new);
+    assert_eq!(place.told().await, Ok((new.clone(), 1)));
+    assert_eq!(place.told().await, Ok((new.clone(), 0)));
+    assert_eq!(place.description().annotations, Some(annotations));
+    place.order(limited(&new, 1));
+    assert_eq!(place.told().await, Ok((new, 1)));
+    assert_eq!(place.description().annotations, Some(StringMap::new()));
+}
+
+#[tokio::test]
+async fn a_command_that_changes_nothing_leaves_the_annotations_alone() {
+    let mut place = Place::new().await;
+    let image = place.image("one.wasm");
+    let noted = |team: &str| StringMap::from([("team".to_owned(), team.to_owned())]);
+    for team in ["shop", "bank"] {
+        place.order(ScaleComponentCommand {
+            component_ref: image.clone(),
+            count: 1,
+            annotations: noted(team),
+            ..ScaleComponentCommand::default()
+        });
+        assert_eq!(place.told().await, Ok((image.clone(), 1)));
+        assert_eq!(place.description().annotations, Some(noted("shop")));
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use lattice_claims::SigningKey;
 use lattice_core::provider::{BusData, BusTls, HostData, SecretText};
-use lattice_nats::connection::{Connection, Creds, Login, SystemAuthorities, Tls, without_login};
+use lattice_nats::connection::{
+    Connection, Creds, Login, ServerAddress, SystemAuthorities, Tls, without_login,
+};
 
 /// How to reach NATS, and as whom.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,23 +40,15 @@ impl Default for NatsConfig {
 }
 
 impl NatsConfig {
-    /// The first address as a URL, the form in which pings and provider data carry it.
+    /// The first address as a URL without login, the form in which pings carry it.
     pub fn url(&self) -> String {
         let first = self.servers.first().cloned();
         without_login(&first.unwrap_or_else(|| self.address()))
     }
 
-    /// The address that host and port make, with what may stand before them.
+    /// The address that host and port make; a port or scheme that is written with the host stays.
     fn address(&self) -> String {
-        let place = self
-            .host
-            .rsplit_once('@')
-            .map_or(&*self.host, |(_, place)| place);
-        let login = &self.host[..self.host.len() - place.len()];
-        match place.contains(':') && !place.starts_with('[') {
-            true => format!("nats://{login}[{place}]:{}", self.port),
-            false => format!("nats://{login}{place}:{}", self.port),
-        }
+        ServerAddress::of(&self.host).or_port(self.port).url()
     }
 
     /// The same as everybody connects by it.
@@ -70,6 +64,24 @@ impl NatsConfig {
             tls: self.tls.clone(),
             inbox: None,
         }
+    }
+
+    /// The one address that the fields of 1.x have room for, with who connects where no other field says
+    /// it.
+    fn told_url(&self) -> SecretText {
+        let told = match &self.login {
+            Login::Nobody => {
+                let servers = self.connection().servers;
+                let named = servers.iter().find(|text| without_login(text) != **text);
+                let told = named.or(servers.first()).cloned();
+                // Providers take several addresses apart at commas.
+                told.unwrap_or_default().replace(',', "%2C")
+            }
+            Login::Token(token) => with_token(&self.url(), token),
+            // A login in the address does not count beside these.
+            _ => self.url(),
+        };
+        SecretText::new(told)
     }
 
     /// Fills in how a provider process connects: the fields of 1.x, and what they cannot say.
@@ -91,7 +103,7 @@ impl NatsConfig {
         HostData {
             lattice_rpc_user_jwt: jwt,
             lattice_rpc_user_seed: seed,
-            lattice_rpc_url: self.url(),
+            lattice_rpc_url: self.told_url(),
             lattice_bus: (!bus.is_default()).then_some(bus),
             ..data
         }
@@ -124,6 +136,22 @@ impl NatsConfig {
             cert: client.map(|client| text(&client.cert)),
             key: client.map(|client| text(&client.key)),
         }
+    }
+}
+
+/// An address without login, and with a token in the form of a user.
+fn with_token(address: &str, token: &SecretText) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let bytes = token.expose().bytes();
+    let user: String = bytes
+        .map(|byte| match is_plain(byte) {
+            true => char::from(byte).to_string(),
+            false => format!("%{byte:02X}"),
+        })
+        .collect();
+    match address.split_once("://") {
+        Some((scheme, place)) => format!("{scheme}://{user}@{place}"),
+        None => format!("{user}@{address}"),
     }
 }
 
@@ -168,7 +196,9 @@ mod tests {
         assert_eq!(url("127.0.0.1"), "nats://127.0.0.1:4222");
         assert_eq!(url("::1"), "nats://[::1]:4222");
         assert_eq!(url("[::1]"), "nats://[::1]:4222");
-        // Pings and providers are told it, who connects does not stand in it.
+        assert_eq!(url("nats.shop:4333"), "nats://nats.shop:4333");
+        assert_eq!(url("tls://nats.shop"), "tls://nats.shop:4222");
+        // Pings are told it, who connects does not stand in it.
         assert_eq!(url("token@nats.shop"), "nats://nats.shop:4222");
         for host in ["token@nats.shop", "user:password@nats.shop"] {
             assert_eq!(url(host), "nats://nats.shop:4222");
@@ -180,20 +210,71 @@ mod tests {
         }
     }
 
+    fn told(config: &NatsConfig) -> HostData {
+        config.tell(HostData::default())
+    }
+
     #[test]
     fn old_providers_are_told_what_they_can_use() {
-        let plain = NatsConfig::default().tell(HostData::default());
-        assert_eq!(plain.lattice_rpc_url, "nats://127.0.0.1:4222");
+        let plain = told(&NatsConfig::default());
+        assert_eq!(plain.lattice_rpc_url.expose(), "nats://127.0.0.1:4222");
         assert_eq!(plain.lattice_bus, None);
         let config = NatsConfig {
             servers: vec!["nats://me:word@a:1".to_owned(), "nats://b:2".to_owned()],
             login: Login::Nkey(SecretText::new("SU")),
             ..NatsConfig::default()
         };
-        let data = config.tell(HostData::default());
-        assert_eq!(data.lattice_rpc_url, "nats://a:1");
+        let data = told(&config);
+        // Who has a key connects by it, whatever stands in the address.
+        assert_eq!(data.lattice_rpc_url.expose(), "nats://a:1");
         assert_eq!(data.lattice_rpc_user_seed.expose(), "SU");
         assert_eq!(data.lattice_bus.as_ref().unwrap().servers.len(), 2);
         assert!(!format!("{data:?}").contains("word"));
+    }
+
+    #[test]
+    fn providers_are_told_the_login_that_stands_in_the_address() {
+        for (host, url) in [
+            ("me:word@a", "nats://me:word@a:4222"),
+            ("word@::1", "nats://word@[::1]:4222"),
+            ("me:wo,rd@a", "nats://me:wo%2Crd@a:4222"),
+        ] {
+            let config = NatsConfig {
+                host: host.to_owned(),
+                ..NatsConfig::default()
+            };
+            let data = told(&config);
+            assert_eq!(data.lattice_rpc_url.expose(), url);
+            assert!(!format!("{data:?}").contains("word"));
+            assert!(!config.url().contains("word"));
+        }
+        // The login of one address is that of all, and providers of 1.x know one.
+        let config = NatsConfig {
+            servers: vec!["nats://b:2".to_owned(), "nats://me:word@a:1".to_owned()],
+            ..NatsConfig::default()
+        };
+        let data = told(&config);
+        assert_eq!(data.lattice_rpc_url.expose(), "nats://me:word@a:1");
+        let servers = data.lattice_bus.unwrap().servers;
+        let servers: Vec<_> = servers.iter().map(SecretText::expose).collect();
+        assert_eq!(servers, config.servers);
+    }
+
+    #[test]
+    fn old_providers_find_the_token_of_all_in_the_address() {
+        for (server, url) in [
+            ("nats://a:1", "nats://w%3Ao%40rd@a:1"),
+            ("nats://me:other@a:1", "nats://w%3Ao%40rd@a:1"),
+            ("a", "w%3Ao%40rd@a"),
+        ] {
+            let config = NatsConfig {
+                servers: vec![server.to_owned()],
+                login: Login::Token(SecretText::new("w:o@rd")),
+                ..NatsConfig::default()
+            };
+            let data = told(&config);
+            assert_eq!(data.lattice_rpc_url.expose(), url);
+            assert_eq!(data.lattice_bus.unwrap().token.expose(), "w:o@rd");
+        }
     }
 }

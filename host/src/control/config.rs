@@ -49,10 +49,13 @@ impl HostApi {
             ControlError::from_error(ErrorCode::BadRequest, &error)
                 .with_hint("put those that are used, one after the other")
         })?;
-        tracing::warn!(
-            known,
-            "credentials of registries have no effect: images are files so far"
-        );
+        if let Some(untold) = self.registries.taken.turn() {
+            tracing::warn!(
+                known,
+                untold,
+                "credentials of registries have no effect: images are files so far"
+            );
+        }
         Ok(Outcome::message("successfully put registries"))
     }
 }

@@ -10,8 +10,10 @@ use crate::labels::LabelError;
 
 impl HostApi {
     pub(super) fn set_label(&self, label: &HostLabel) -> Done {
-        let labels = self.labels.put(&label.key, &label.value).map_err(refused)?;
-        self.tell_labels(labels);
+        let told = self.labels.put(&label.key, &label.value);
+        if let Some(labels) = told.map_err(refused)? {
+            self.tell_labels(labels);
+        }
         Ok(Outcome::message("successfully put label"))
     }
 

@@ -23,6 +23,9 @@ const SEEN_WITHIN: Duration = Duration::from_secs(1);
 /// How long it waits besides for the store to say that it is otherwise. Clients wait two seconds.
 const SAID_WITHIN: Duration = Duration::from_millis(500);
 
+/// How often a link is deleted anew whose deletion found none, since links have changed meanwhile.
+const DELETIONS: u32 = 3;
+
 impl HostApi {
     /// All links, with what their ends report about them.
     pub(super) async fn all_links(&self) -> Vec<Link> {
@@ -119,23 +122,56 @@ impl HostApi {
         Ok(Outcome::message("successfully deleted link"))
     }
 
-    /// Deletes a link where it is stored, and where it is still to be written back to a store that was lost.
+    /// Deletes a link where it is stored, and where it is still to be written back to a store that was lost,
+    /// or would be as soon as this host notices that it was.
     async fn delete_stored(
         &self,
         source: &ComponentId,
         request: &DeleteLinkRequest,
     ) -> Result<DeletedLink, StoreError> {
-        // First, or it would be put again after it was deleted.
-        let was_lost = self.unwritten.forget(source, |link| request.means(link));
-        // The record has its name. The other names are compared with what is stored, whatever that is.
-        let (namespace, package) = (&request.wit_namespace, &request.wit_package);
-        let links = self.store.links();
-        let deleted = links.delete_named(source, namespace, package, &request.name);
-        let deleted = deleted.await;
-        if was_lost {
-            self.links.take_away(source, |link| request.means(link));
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            // First, or it would be put again after it was deleted.
+            self.unwritten
+                .take_from(&self.links, source, |link| request.means(link));
+            let version = *self.links.changes().borrow();
+            // The record has its name. The other names are compared with what is stored, whatever that is.
+            let (namespace, package) = (&request.wit_namespace, &request.wit_package);
+            let links = self.store.links();
+            let deleted = links.delete_named(source, namespace, package, &request.name);
+            let deleted = deleted.await?;
+            if matches!(deleted, DeletedLink::Removed(_))
+                || self.take_unstored(source, request, version)
+                || attempts == DELETIONS
+            {
+                return Ok(deleted);
+            }
         }
-        deleted
+    }
+
+    /// Takes the links out of the table that a request means and the store does not have, unless links have
+    /// changed since this version: then they may have been put meanwhile. Tells whether none is left.
+    fn take_unstored(
+        &self,
+        source: &ComponentId,
+        request: &DeleteLinkRequest,
+        version: u64,
+    ) -> bool {
+        let is_meant = |link: &Link| request.means(link);
+        let spec = self.links.spec(source);
+        if !spec.is_some_and(|spec| spec.links.iter().any(is_meant)) {
+            return true;
+        }
+        let (versions, mut taken) = (self.links.changes(), false);
+        self.links.change(|| {
+            taken = *versions.borrow() == version;
+            match taken {
+                true => self.links.without(source, is_meant),
+                false => Vec::new(),
+            }
+        });
+        taken
     }
 
     /// Tells both ends of a link that it is gone.

@@ -1,244 +1,218 @@
 //! How the parts of a host come together.
 
+mod common;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Client;
-use lattice_claims::{BuiltinIssuer, CurveKey, KeyError};
-use lattice_control::{ClientConfig, EventPublisher, Server, ServerConfig};
+use lattice_claims::{BuiltinIssuer, KeyError};
+use lattice_control::{ClientConfig, Server, ServerConfig, ServerHandle};
 use lattice_core::event::{Event, HostStarted};
 use lattice_core::provider::HostData;
-use lattice_nats::connection::Rotation;
-use lattice_rpc::{Gate, Peer, PeerConfig, Switchboard};
+use lattice_rpc::{Gate, PeerConfig, Switchboard, WatchedThreads};
 use lattice_runtime::{Runtime, RuntimeConfig, RuntimeError};
-use lattice_store::{LatticeStore, StoreOptions};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Host, StartHostError};
+use super::{Host, StartHostError, StopRequest};
 use crate::admin::Admin;
 use crate::artifact::Images;
-use crate::bus_errors::BusErrors;
-use crate::bus_log::{BusLog, Users};
-use crate::claims::ClaimsTable;
+use crate::bus_log::BusLog;
 use crate::components::{ComponentDeps, Components, Drains, OldHosts};
 use crate::config::HostConfig;
-use crate::connect::{connect, for_long_streams};
 use crate::control::HostApi;
-use crate::events::Events;
-use crate::failures::Failures;
-use crate::identity::{Identity, VERSION};
+use crate::identity::VERSION;
 use crate::inventory::Inventory;
-use crate::labels::Labels;
 use crate::lines::Lines;
-use crate::links::LinkTable;
 use crate::metrics::Metrics;
 use crate::providers::{LinkStates, ProviderDeps, Providers, Spawner};
-use crate::refusals::Refusals;
 use crate::registries::Registries;
 use crate::router::Router;
 use crate::shared_code::SharedCode;
+use crate::sync::Unwritten;
 use crate::threads::{self, LongCalls};
-use crate::trust::secrets::Secrets;
-use crate::trust::{Policy, Trust};
-use crate::vouch::Voucher;
 use crate::{deaths, heartbeat, sync};
+use common::{Common, common};
 
 /// How long a new host waits until it is known to be there.
 const TELL: Duration = Duration::from_secs(2);
 
-/// What the parts share.
-struct Common {
-    config: HostConfig,
-    identity: Arc<Identity>,
-    ctl: Client,
-    peer: Peer,
-    rotations: Vec<Rotation>,
-    bus_errors: Arc<BusErrors>,
-    store: LatticeStore,
-    labels: Arc<Labels>,
-    links: Arc<LinkTable>,
-    claims: Arc<ClaimsTable>,
-    events: Arc<Events>,
-    failures: Arc<Failures>,
-    refusals: Refusals,
-    voucher: Arc<Voucher>,
-    trust: Arc<Trust>,
-    secrets: Secrets,
-    /// The NATS users of provider processes.
-    users: Arc<Users>,
-    /// Seals what only one provider process may read.
-    xkey: Arc<CurveKey>,
+/// What runs and is called, over what the parts share.
+struct Owners {
+    components: Arc<Components>,
+    providers: Arc<Providers>,
+    states: Arc<LinkStates>,
+    inventory: Arc<Inventory>,
+    lines: Option<Lines>,
+    gate: Option<WatchedThreads>,
+}
+
+/// What answers those who ask the host.
+struct Doors {
+    admin: Option<Admin>,
+    control: ServerHandle,
+    stop: watch::Receiver<Option<StopRequest>>,
+}
+
+/// What goes on by itself for as long as it is held.
+struct Held {
+    shared_code: Option<Arc<SharedCode>>,
+    sync: AbortOnDropHandle<()>,
+    deaths: AbortOnDropHandle<()>,
+    bus_log: Option<BusLog>,
+    long_calls: LongCalls,
 }
 
 /// Starts everything a host consists of; the control server comes last, when there is something
 /// to control.
 pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
     let long_calls = LongCalls::start().map_err(StartHostError::Threads)?;
+    let local = Switchboard::default();
+    let (common, runtime) = ground(config, &long_calls, &local).await?;
+    let shared_code = shared_code(&common, &runtime);
+    let (links, claims) = (Arc::clone(&common.links), Arc::clone(&common.claims));
+    let (sync, unwritten) = sync::follow(common.store.clone(), links, claims).await?;
+    let owners = owners(&common, runtime, &long_calls, local)?;
+    let doors = doors(&common, &owners.inventory, &long_calls, unwritten).await?;
+    let deaths = deaths(&common);
+    let bus_log = bus_log(&common).await?;
+    tell_started(&common);
+    common.events.flush(TELL).await;
+    let held = Held {
+        shared_code,
+        sync,
+        deaths,
+        bus_log,
+        long_calls,
+    };
+    Ok(host(common, owners, doors, held))
+}
+
+/// What everything else stands on: what the parts share, and what runs guests. Either takes its time.
+async fn ground(
+    config: HostConfig,
+    long_calls: &LongCalls,
+    local: &Switchboard,
+) -> Result<(Common, Runtime), StartHostError> {
     let runtime_config = RuntimeConfig {
         long_work: long_calls.handle(),
         ..config.runtime.clone()
     };
-    let local = Switchboard::default();
     let peer_config = PeerConfig {
         long_calls: long_calls.handle(),
         local: Some(local.clone()),
         ..PeerConfig::default()
     };
-    let (common, runtime) = tokio::try_join!(common(config, peer_config), runtime(runtime_config))?;
-    let shares = common.config.share_code;
-    let shared_code = shares.then(|| {
-        let cluster = &common.config.cluster;
-        SharedCode::start(&runtime, cluster, common.store.code())
-    });
-    let tables = (Arc::clone(&common.links), Arc::clone(&common.claims));
-    let (sync, unwritten) = sync::follow(common.store.clone(), tables.0, tables.1).await?;
-    let gate = &common.config.adaptive_limit;
-    let gate = gate.then(|| threads::gate(long_calls.handle(), common.config.runtime.tick));
+    tokio::try_join!(common(config, peer_config), runtime(runtime_config))
+}
+
+/// Has the runtime share what it compiles, where that is wanted.
+fn shared_code(common: &Common, runtime: &Runtime) -> Option<Arc<SharedCode>> {
+    let config = &common.config;
+    if !config.share_code {
+        return None;
+    }
+    SharedCode::start(runtime, &config.cluster, common.store.code())
+}
+
+/// Makes the owners of what runs here, which runs nothing yet.
+fn owners(
+    common: &Common,
+    runtime: Runtime,
+    long_calls: &LongCalls,
+    local: Switchboard,
+) -> Result<Owners, StartHostError> {
+    let config = &common.config;
+    let is_limited = config.adaptive_limit;
+    let gate = is_limited.then(|| threads::gate(long_calls.handle(), config.runtime.tick));
     let (gate, watched) = gate.unzip();
-    let components = Arc::new(components(&common, runtime, gate));
-    let lines = common.config.socket_folder.as_deref();
-    let lines = lines.and_then(|folder| Lines::open(folder, &common.identity.id, &local));
-    let (providers, states) = providers(&common, local, long_calls.handle(), lines.as_ref())?;
-    let inventory = Arc::new(inventory(&common, &components, &providers));
-    let metrics = Metrics::new(Arc::clone(&inventory), long_calls.handle());
+    let components = Arc::new(components(common, runtime, gate));
+    let folder = config.socket_folder.as_deref();
+    let lines = folder.and_then(|folder| Lines::open(folder, &common.identity.id, &local));
+    let (providers, states) = providers(common, local, long_calls.handle(), lines.as_ref())?;
+    Ok(Owners {
+        inventory: Arc::new(inventory(common, &components, &providers)),
+        components,
+        providers,
+        states,
+        lines,
+        gate: watched,
+    })
+}
+
+/// Opens the ways to ask the host: for its figures, and for what it does.
+async fn doors(
+    common: &Common,
+    inventory: &Arc<Inventory>,
+    long_calls: &LongCalls,
+    unwritten: Unwritten,
+) -> Result<Doors, StartHostError> {
+    let metrics = Metrics::new(Arc::clone(inventory), long_calls.handle());
     let admin = admin(common.config.http_admin, metrics).await?;
     let (wish, stop) = watch::channel(None);
-    let api = HostApi {
+    let api = Arc::new(api(common, inventory, unwritten, wish));
+    let control = Server::start(common.ctl.clone(), server_config(common), api).await?;
+    Ok(Doors {
+        admin,
+        control,
+        stop,
+    })
+}
+
+/// What control requests are answered with.
+fn api(
+    common: &Common,
+    inventory: &Arc<Inventory>,
+    unwritten: Unwritten,
+    stop: watch::Sender<Option<StopRequest>>,
+) -> HostApi {
+    HostApi {
         identity: Arc::clone(&common.identity),
         labels: Arc::clone(&common.labels),
-        components: Arc::clone(&components),
-        providers: Arc::clone(&providers),
+        components: Arc::clone(&inventory.components),
+        providers: Arc::clone(&inventory.providers),
         links: Arc::clone(&common.links),
         claims: Arc::clone(&common.claims),
         unwritten,
         registries: Registries::default(),
         store: common.store.clone(),
         events: Arc::clone(&common.events),
-        inventory: Arc::clone(&inventory),
+        inventory: Arc::clone(inventory),
         rpc: common.peer.nats().clone(),
-        stop: wish,
-    };
-    let control = Server::start(common.ctl.clone(), server_config(&common), Arc::new(api)).await?;
-    let deaths = deaths(&common);
-    let bus_log = bus_log(&common).await?;
-    tell_started(&common);
-    common.events.flush(TELL).await;
-    let interval = common.config.heartbeat_interval;
-    Ok(Host {
-        control,
-        components,
-        providers,
-        states,
-        admin,
         stop,
+    }
+}
+
+/// Puts a host together of what was started, and has its heart beat.
+fn host(common: Common, owners: Owners, doors: Doors, held: Held) -> Host {
+    let (events, interval) = (Arc::clone(&common.events), common.config.heartbeat_interval);
+    Host {
+        control: doors.control,
+        components: owners.components,
+        providers: owners.providers,
+        states: owners.states,
+        admin: doors.admin,
+        stop: doors.stop,
         drain_timeout: common.config.drain_timeout,
-        heartbeat: heartbeat::start(inventory, Arc::clone(&common.events), interval),
-        _sync: sync,
-        _gate: watched,
+        heartbeat: heartbeat::start(owners.inventory, events, interval),
+        _sync: held.sync,
+        _gate: owners.gate,
         identity: common.identity,
         labels: common.labels,
         events: common.events,
         peer: common.peer,
         _rotations: common.rotations,
         _failures: common.failures,
-        _shared_code: shared_code.flatten(),
+        _shared_code: held.shared_code,
         _refusals: common.refusals,
-        _deaths: deaths,
-        _bus_log: bus_log,
+        _deaths: held.deaths,
+        _bus_log: held.bus_log,
         _bus_errors: common.bus_errors,
-        _lines: lines,
-        _long_calls: long_calls,
-    })
-}
-
-async fn common(config: HostConfig, peer_config: PeerConfig) -> Result<Common, StartHostError> {
-    let lattice = config.lattice.clone();
-    let identity = Identity::new(&config.key, config.friendly_name.clone(), lattice.clone())?;
-    let identity = Arc::new(identity);
-    let labels = Labels::new(&config.labels)?;
-    let bus_errors = BusErrors::start();
-    let ((ctl, ctl_rotation), (rpc, rpc_rotation)) = tokio::try_join!(
-        connect("control", &config.ctl, config.rpc_timeout, &bus_errors),
-        connect("calls", &config.rpc, config.rpc_timeout, &bus_errors),
-    )?;
-    let rotations = ctl_rotation.into_iter().chain(rpc_rotation).collect();
-    let options = StoreOptions {
-        js_domain: config.js_domain.clone(),
-        replicas: config.store_replicas,
-        ..StoreOptions::default()
-    };
-    let store = LatticeStore::open(ctl.clone(), &lattice, options).await?;
-    let publisher = EventPublisher::new(ctl.clone(), lattice.clone(), identity.id.clone());
-    let events = Arc::new(Events::start(publisher));
-    let (settings, key) = (&config.secrets, &config.key);
-    let secrets = Secrets::new(&ctl, store.configs(), settings, &identity, key, &events)?;
-    // The log of the server says the same, and whose users they are.
-    if config.bus_log.is_none() {
-        bus_errors.tell_to(identity.id.clone(), Arc::clone(&events));
+        _lines: owners.lines,
+        _long_calls: held.long_calls,
     }
-    let links = Arc::new(LinkTable::new(lattice));
-    let refusals = Refusals::start(&identity.id, &events);
-    let (voucher, auth) = Voucher::start(&config, Arc::clone(&links) as _, refusals.reports())?;
-    let peer_config = PeerConfig {
-        auth: Some(auth),
-        bulk: Some(for_long_streams(
-            &config.rpc,
-            config.rpc_timeout,
-            &bus_errors,
-        )),
-        ..peer_config
-    };
-    let peer = Peer::new(rpc, peer_config).await?;
-    let labels = Arc::new(labels);
-    let trust = trust(&config, &ctl, &identity, &labels, &events).await?;
-    let life = config.provider_signer.as_ref().map(|signer| signer.life);
-    let users = Users::new(
-        config.bus_log.as_deref(),
-        &config.lattice,
-        life.unwrap_or_default(),
-    );
-    Ok(Common {
-        refusals,
-        voucher: Arc::new(voucher),
-        trust: Arc::new(trust),
-        secrets,
-        users: Arc::new(users),
-        xkey: Arc::new(CurveKey::generate()),
-        labels,
-        links,
-        claims: Arc::default(),
-        failures: Arc::new(Failures::start(identity.id.clone(), Arc::clone(&events))),
-        config,
-        identity,
-        ctl,
-        peer,
-        rotations,
-        bus_errors,
-        store,
-        events,
-    })
-}
-
-/// The rules for what runs here, with the policy service that is asked as well.
-async fn trust(
-    config: &HostConfig,
-    ctl: &Client,
-    identity: &Arc<Identity>,
-    labels: &Arc<Labels>,
-    events: &Arc<Events>,
-) -> Result<Trust, StartHostError> {
-    let policy = match config.policy.clone() {
-        None => None,
-        Some(policy) => {
-            let (identity, labels) = (Arc::clone(identity), Arc::clone(labels));
-            let events = Arc::clone(events);
-            Some(Policy::start(policy, ctl.clone(), identity, labels, events).await?)
-        }
-    };
-    Ok(Trust::new(config.trust.clone(), policy))
 }
 
 /// Hears of providers that die, here or elsewhere.

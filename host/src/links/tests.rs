@@ -3,8 +3,29 @@
 use std::pin::pin;
 
 use lattice_core::{Road, Why};
+use lattice_store::LatticeSnapshot;
 
+use super::diff::LinkDiff;
 use super::*;
+
+/// Single changes, for tests.
+impl LinkTable {
+    pub(crate) fn put(&self, id: &ComponentId, spec: ComponentSpec) -> LinkDiff {
+        self.change(|| vec![(id.clone(), Some(spec))])
+    }
+
+    fn remove(&self, id: &ComponentId) -> LinkDiff {
+        self.change(|| vec![(id.clone(), None)])
+    }
+
+    fn resync(&self, snapshot: &mut LatticeSnapshot) -> LinkDiff {
+        self.change(|| self.as_in(snapshot))
+    }
+
+    fn take_away(&self, id: &ComponentId, is_meant: impl Fn(&Link) -> bool) -> LinkDiff {
+        self.change(|| self.without(id, is_meant))
+    }
+}
 
 fn id(text: &str) -> ComponentId {
     ComponentId::new(text).unwrap()

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use lattice_claims::nats::{NatsTokenError, Permissions, User, user_token};
 use lattice_claims::{CurveKey, KeyKind, SigningKey, epoch_seconds};
-use lattice_core::provider::{BusData, HostData, NewCredentials};
+use lattice_core::provider::{BusData, HostData, NewCredentials, SecretText};
 use lattice_core::subject::{ProviderRights, RpcPrefix};
 use lattice_core::{ComponentId, LatticeName, Link};
+use lattice_nats::connection::without_login;
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::ProviderSigner;
@@ -140,11 +141,14 @@ impl Credentials {
         self.took(rights);
         let own = RpcPrefix::new(&self.lattice, &self.provider);
         let bus = data.lattice_bus.unwrap_or_default();
+        // Who the host connects as is nothing to a process that is somebody itself.
+        let bare = |address: &SecretText| SecretText::new(without_login(address.expose()));
         Ok(HostData {
             lattice_rpc_user_jwt: new.jwt,
             lattice_rpc_user_seed: new.seed,
+            lattice_rpc_url: bare(&data.lattice_rpc_url),
             lattice_bus: Some(BusData {
-                servers: bus.servers,
+                servers: bus.servers.iter().map(bare).collect(),
                 tls: bus.tls,
                 scoped: true,
                 inbox: (!self.legacy).then(|| own.inbox_of(&self.xkey)),
@@ -333,6 +337,30 @@ mod tests {
             "wit_namespace": "wasi", "wit_package": "keyvalue", "interfaces": ["store"],
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn who_has_credentials_of_its_own_is_not_told_those_of_the_host() {
+        let mut made = credentials();
+        let data = HostData {
+            lattice_rpc_url: SecretText::new("nats://me:hidden-word@a:1"),
+            lattice_rpc_user_seed: SecretText::new("SU-hidden-word"),
+            lattice_bus: Some(BusData {
+                servers: vec![
+                    SecretText::new("me:hidden-word@a:1"),
+                    SecretText::new("b:2"),
+                ],
+                token: SecretText::new("hidden-word"),
+                creds_file: Some("hidden-word.creds".to_owned()),
+                ..BusData::default()
+            }),
+            ..HostData::default()
+        };
+        let data = made.give(made.wanted(&[]), data).unwrap();
+        let line = serde_json::to_string(&data).unwrap();
+        assert!(!line.contains("hidden-word"), "{line}");
+        assert_eq!(data.lattice_rpc_url.expose(), "nats://a:1");
+        assert_eq!(data.lattice_bus.unwrap().servers.len(), 2);
     }
 
     #[test]

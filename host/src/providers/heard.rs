@@ -54,8 +54,32 @@ fn clipped(text: &str) -> String {
     clipped_to(LONGEST_TEXT, text)
 }
 
+/// What is told of a message that cannot be read. The error repeats what the process has written, which
+/// is not to look like lines of the log.
+pub(super) fn unreadable(error: &serde_json::Error) -> String {
+    clipped(&error.to_string())
+}
+
 /// So many characters of a text, without what steers terminals.
 pub(super) fn clipped_to(most: usize, text: &str) -> String {
     let plain = |c: char| if c.is_control() { ' ' } else { c };
     text.chars().take(most).map(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use lattice_core::provider::LinkReport;
+
+    #[test]
+    fn what_cannot_be_read_is_told_in_one_short_line() {
+        let told = |state: &str| {
+            let json = serde_json::json!({ "state": state }).to_string();
+            unreadable(&serde_json::from_str::<LinkReport>(&json).unwrap_err())
+        };
+        let forged = told("x\n2026-01-01T00:00:00Z ERROR lattice_host: gone");
+        assert!(forged.starts_with("unknown variant `x 2026"), "{forged}");
+        assert_eq!(told(&"x".repeat(10_000)).len(), LONGEST_TEXT);
+    }
 }

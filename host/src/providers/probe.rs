@@ -19,6 +19,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::heard::unreadable;
+
 /// When one is asked again whose first answer may have been another's.
 const AGAIN: Duration = Duration::from_secs(5);
 /// The pauses between requests to a new process, growing from the first to the last.
@@ -178,7 +180,10 @@ impl Probe {
         match timeout(self.timeout, request).await {
             Ok(Ok(message)) => match serde_json::from_slice(&message.payload) {
                 Ok(response) => Asked::Answer(response),
-                Err(error) => Asked::Miss(format!("the answer is not readable: {error}")),
+                Err(error) => {
+                    let why = unreadable(&error);
+                    Asked::Miss(format!("the answer is not readable: {why}"))
+                }
             },
             Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Asked::NobodyThere,
             Ok(Err(error)) => Asked::Miss(error.to_string()),
@@ -212,7 +217,8 @@ pub(crate) async fn roads(nats: &Client, host: &HostId, subject: String) -> Vec<
     match serde_json::from_slice::<HealthCheckResponse>(&answer.payload) {
         Ok(answer) => taken(host, answer),
         Err(error) => {
-            tracing::debug!(%error, "a provider's health is not readable");
+            let error = unreadable(&error);
+            tracing::debug!(error, "a provider's health is not readable");
             Vec::new()
         }
     }

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::error::StartProviderError;
+use crate::cli::COPYING;
 
 /// How long a process may take to read its data.
 const STDIN: Duration = Duration::from_secs(10);
@@ -109,7 +110,7 @@ impl Spawner {
 
 /// Variables that a provider process is given; all others are cleared.
 fn is_passed_on(name: &str) -> bool {
-    name == "RUST_LOG" || name.starts_with("OTEL_")
+    name == "RUST_LOG" || name == COPYING || name.starts_with("OTEL_")
 }
 
 fn command(program: &Path, arguments: &[String]) -> Command {

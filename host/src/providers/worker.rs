@@ -22,6 +22,7 @@ use super::believed::{Coming, OfCalls, PER_SECOND, Quota};
 use super::credentials::{Credentials, LEGACY};
 use super::error::StartProviderError;
 use super::health::Health;
+use super::heard::unreadable;
 use super::leave;
 use super::life::Life;
 use super::listen::{next, subscribe};
@@ -350,11 +351,11 @@ impl Worker {
             tokio::select! {
                 how = life.ended() => return Ended::Exited(how),
                 wish = self.slot.stop_wanted() => return Ended::Stopped(wish, life),
-                () = self.teller.changed(), if self.renewal.is_none() => tokio::select! {
-                    biased;
-                    wish = slot.stop_wanted() => return Ended::Stopped(wish, life),
-                    () = self.links_changed() => {}
-                },
+                () = self.teller.changed(), if self.renewal.is_none() => {
+                    if let Some(wish) = wish_during(&slot, self.links_changed()).await {
+                        return Ended::Stopped(wish, life);
+                    }
+                }
                 () = Credentials::due(self.credentials.as_ref()), if self.renewal.is_none() => {
                     if let Some(why) = self.credentials_due() {
                         life.kill().await;
@@ -365,12 +366,19 @@ impl Worker {
                 config = self.config.changed() => self.tell_config(&config).await,
                 () = self.secrets.changed() => self.tell_secrets().await,
                 () = &mut silence, if self.announced != Announced::Started => self.started(),
-                Some(probed) = probes.recv() => self.probed(&mut health, probed).await,
+                Some(probed) = probes.recv() => {
+                    let taken_in = self.probed(&mut health, probed);
+                    if let Some(wish) = wish_during(&slot, taken_in).await {
+                        return Ended::Stopped(wish, life);
+                    }
+                }
                 Some(report) = next(&mut reports) => self.reported(report),
                 Some(said) = of_calls.next() => self.of_calls.tell(said),
                 Some(first) = next(&mut deleted) => {
                     let gone = rest(first, &mut deleted);
-                    self.teller.deleted(gone).await;
+                    if let Some(wish) = wish_during(&slot, self.teller.deleted(gone)).await {
+                        return Ended::Stopped(wish, life);
+                    }
                 }
                 Ok(()) = renewals.changed() => self.renew().await,
             }
@@ -390,10 +398,20 @@ impl Worker {
         match payload {
             Ok(report) => self.reported_of(report),
             Err(error) => {
-                let provider = self.slot.id.as_str();
-                tracing::warn!(provider, %error, "ignored a link report that is not readable");
+                let (provider, error) = (self.slot.id.as_str(), unreadable(&error));
+                tracing::warn!(provider, error, "ignored a link report that is not readable");
             }
         }
+    }
+}
+
+/// Does what may take a while, unless the end of the process is wanted meanwhile: it has little time for
+/// that, which runs already.
+async fn wish_during(slot: &Slot, work: impl Future<Output = ()>) -> Option<StopProvider> {
+    tokio::select! {
+        biased;
+        wish = slot.stop_wanted() => Some(wish),
+        () = work => None,
     }
 }
 

@@ -14,6 +14,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::links::{Changes, LinkTable};
+
 /// Pauses after a write that failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -74,8 +76,23 @@ impl Shared {
 pub(crate) struct Unwritten(Arc<Shared>);
 
 impl Unwritten {
+    /// Has links of a source no longer written back, and takes them out of the table, where they have
+    /// counted: of what the store does not have it never says that it is gone. Both at once, so that no
+    /// record that comes meanwhile is completed with them again.
+    pub(crate) fn take_from(
+        &self,
+        table: &LinkTable,
+        source: &ComponentId,
+        is_meant: impl Fn(&Link) -> bool,
+    ) {
+        table.change(|| match self.forget(source, &is_meant) {
+            true => table.without(source, &is_meant),
+            false => Changes::new(),
+        });
+    }
+
     /// Has links of a source no longer written back. Tells whether there were any.
-    pub(crate) fn forget(&self, source: &ComponentId, is_meant: impl Fn(&Link) -> bool) -> bool {
+    fn forget(&self, source: &ComponentId, is_meant: impl Fn(&Link) -> bool) -> bool {
         let mut all = self.0.lost.lock();
         let Some(lost) = all.get_mut(source).filter(|lost| !lost.is_written) else {
             return false;
@@ -153,7 +170,7 @@ impl Restorer {
         }
         // After a gap those are told no more; one that was deleted in it is not to stay for ever.
         let mut all = self.shared.lost.lock();
-        all.retain(|_, lost| !lost.is_written);
+        all.retain(|id, lost| !lost.is_written && !snapshot.deleted.contains(id));
         for (id, lost) in &*all {
             let known = snapshot.specs.entry(id.clone());
             known.or_insert_with(|| lost.spec.clone());

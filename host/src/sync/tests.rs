@@ -88,3 +88,50 @@ async fn a_store_that_was_lost_long_ago_says_which_links_of_a_source_there_are()
     follower.resync(snapshot);
     assert_eq!(follower.links.spec(&id("a")), Some(spec(&["two"])));
 }
+
+#[tokio::test]
+async fn what_was_deleted_in_a_new_store_before_this_host_looked_is_gone() {
+    let (_nats, _store, follower) = place().await;
+    for source in ["a", "b"] {
+        follower.links.put(&id(source), spec(&["one"]));
+    }
+    let snapshot = LatticeSnapshot {
+        fresh: true,
+        deleted: [id("a")].into(),
+        ..LatticeSnapshot::default()
+    };
+    assert_eq!(follower.lost(&snapshot), [(id("b"), spec(&["one"]))]);
+    follower.resync(snapshot);
+    assert_eq!(follower.links.spec(&id("a")), None);
+    assert_eq!(follower.links.spec(&id("b")), Some(spec(&["one"])));
+}
+
+#[tokio::test]
+async fn a_link_that_is_deleted_before_it_is_written_back_leads_nowhere_whatever_record_comes() {
+    let (mut nats, _store, follower) = place().await;
+    // So that nothing is written back.
+    nats.stop();
+    let source = id("a");
+    follower.links.put(&source, spec(&["one", "two"]));
+    follower.resync(LatticeSnapshot {
+        fresh: true,
+        ..LatticeSnapshot::default()
+    });
+    assert_eq!(follower.links.spec(&source), Some(spec(&["one", "two"])));
+    let unwritten = follower.restorer.unwritten();
+    unwritten.take_from(&follower.links, &source, |link| link.name == "one");
+    assert_eq!(follower.links.spec(&source), Some(spec(&["two"])));
+    assert_eq!(
+        follower.links.gone(|link| link.name == "one"),
+        [link("one")]
+    );
+    // Somebody puts another link of the source meanwhile.
+    follower.apply(LatticeChange::SpecPut {
+        id: source.clone(),
+        spec: spec(&["three"]),
+    });
+    assert_eq!(follower.links.spec(&source), Some(spec(&["three", "two"])));
+    // What the store has and has said is left to the store.
+    unwritten.take_from(&follower.links, &source, |link| link.name == "three");
+    assert_eq!(follower.links.spec(&source), Some(spec(&["three", "two"])));
+}

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use async_nats::{Message, Subscriber};
 use lattice_host::{Host, HostConfig, StopReason, StopRequest};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::common::provider::Program;
 use crate::common::{Events, Lattice, SOON, golden, until, wat};
+use crate::links::{puts, told};
 use crate::{WAIT, answer_health, healthy, link, listed, next, start};
 
 /// Checks what is told of a started provider.
@@ -154,6 +156,58 @@ async fn a_stopping_host_ends_its_own_process_and_none_of_other_hosts() {
         .publish("wasmbus.rpc.default.kv.default.shutdown", "\"mark\"".into());
     mark.await.unwrap();
     assert_eq!(next(&mut shutdown).await.1, "mark", "nobody was asked");
+}
+
+/// The next message to a process on a subject that ends in one of these ways.
+async fn next_of(messages: &mut Subscriber, ends: &[&str]) -> Message {
+    loop {
+        let (message, _) = next(messages).await;
+        let subject = message.subject.as_str();
+        if ends.iter().any(|end| subject.ends_with(end)) {
+            return message;
+        }
+    }
+}
+
+/// Whether a provider that is to stop is asked to end before it is told its links again, for which a
+/// process of the old generation has to forget them first.
+async fn is_asked_to_end_first() -> bool {
+    let change = |config: &mut HostConfig| config.rpc_timeout = SOON;
+    let (lattice, host, _events) = Lattice::running_with(change).await;
+    let mut puts = puts(&lattice).await;
+    let program = Program::new(&lattice, "kv", WAIT);
+    lattice.provide(&host, &start(&host, &program)).await;
+    program.host_data(0).await;
+    // Nobody listens yet: it is told again when the process is heard of.
+    lattice.done("link.put", &link(&[])).await;
+    told(&mut puts).await;
+    let all = lattice.client.subscribe("wasmbus.rpc.default.kv.>");
+    let mut messages = all.await.unwrap();
+    lattice_nats_box::taken_in(&lattice.client).await.unwrap();
+    let request = next_of(&mut messages, &[".health"]).await;
+    let healthy = json!({"healthy": true}).to_string();
+    let answer = lattice
+        .client
+        .publish(request.reply.unwrap(), healthy.into());
+    answer.await.unwrap();
+    // It is asked whether others have the id, which is waited for.
+    next_of(&mut messages, &[".health"]).await;
+    let stop = json!({"provider_id": "kv", "host_id": host.id().as_str()});
+    let tail = format!("provider.stop.{}", host.id());
+    let first = next_of(&mut messages, &[".shutdown", ".linkdefs.del"]);
+    let (_, first) = tokio::join!(lattice.done(&tail, &stop), first);
+    first.subject.ends_with(".shutdown")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_is_asked_to_end_at_once_though_its_links_are_told_again() {
+    // On a busy machine the wait may be over before the command comes.
+    for _ in 0..3 {
+        if is_asked_to_end_first().await {
+            return;
+        }
+    }
+    panic!("it was told of its links before");
 }
 
 #[tokio::test(flavor = "multi_thread")]

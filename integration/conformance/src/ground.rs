@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use lattice_codec::Reader;
 use lattice_integration::{HostOptions, Lattice, subject};
-use lattice_nats_box::{NatsBoxOptions, find_old_server};
+use lattice_nats_box::{Middleman, NatsBoxOptions, find_old_server};
 use lattice_rpc::{Invocation, Peer};
 use lattice_services::Service;
 use serde_json::{Value, json};
@@ -17,7 +17,6 @@ use tokio::time::Instant;
 use crate::Run;
 use crate::catalog::{Backend, Capability, Place, and};
 use crate::fault::Fault;
-use crate::proxy::Proxy;
 
 /// The component under whose name the suite runs.
 pub(crate) const COMPONENT: &str = "suite";
@@ -77,10 +76,17 @@ pub struct Ground {
     pub(crate) fault: Fault,
     pub(crate) peer: Peer,
     /// What stands before the ports of the backend, where connections take their time.
-    proxies: Vec<Proxy>,
+    proxies: Vec<Middleman>,
     /// The same before what driven cases have of their own.
-    roads: Mutex<Vec<Proxy>>,
+    roads: Mutex<Vec<Middleman>>,
     folder: TempDir,
+}
+
+/// The beginning of a slow road to a port.
+async fn slow(port: u16) -> Result<Middleman> {
+    let road = Middleman::before(port).await?;
+    road.delay(SLOW);
+    Ok(road)
 }
 
 impl Ground {
@@ -166,7 +172,7 @@ impl Ground {
             None => Vec::new(),
         };
         for port in ports {
-            self.proxies.push(Proxy::before(port, SLOW).await?);
+            self.proxies.push(slow(port).await?);
         }
         Ok(())
     }
@@ -177,7 +183,7 @@ impl Ground {
         if self.fault != Fault::Slow {
             return Ok(port);
         }
-        let road = Proxy::before(port, SLOW).await?;
+        let road = slow(port).await?;
         let begins = road.port;
         // A list that somebody pushed to is whole, whatever happened to them.
         let mut roads = self.roads.lock().unwrap_or_else(PoisonError::into_inner);

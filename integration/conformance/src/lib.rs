@@ -13,7 +13,6 @@ mod driven;
 mod fault;
 mod ground;
 mod outage;
-mod proxy;
 mod report;
 mod suite;
 mod witness;

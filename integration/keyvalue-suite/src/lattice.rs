@@ -97,7 +97,7 @@ impl Lattice {
         let data = HostData {
             host_id: format!("N{number}"),
             lattice_rpc_prefix: LatticeName::default().to_string(),
-            lattice_rpc_url: self.nats.url.clone(),
+            lattice_rpc_url: self.nats.url.clone().into(),
             provider_key: self.provider.to_string(),
             config: self.config.clone(),
             link_definitions: self.links.clone(),

@@ -11,6 +11,7 @@
 mod authority;
 mod binary;
 mod error;
+mod middleman;
 mod ports;
 mod process;
 
@@ -26,6 +27,7 @@ use tokio::time::Instant;
 pub use authority::Authority;
 pub use binary::{find_old_server, find_server};
 pub use error::NatsBoxError;
+pub use middleman::Middleman;
 pub use ports::free_port;
 use process::Server;
 

@@ -44,7 +44,7 @@ impl Attacker {
                     }
                 }
             })
-            .connect(&data.lattice_rpc_url)
+            .connect(data.lattice_rpc_url.expose())
             .await?;
         Ok(Self {
             client,

@@ -36,7 +36,13 @@ pub fn stored_provider(claims: &ProviderClaims) -> StoredClaims {
     })
 }
 
-/// A component's claims as `component_scaled` shows them.
+/// The revision as events show it. A token may hold one below 0, which orchestrators cannot read.
+fn told_revision(revision: Option<i32>) -> Option<i32> {
+    revision.filter(|revision| *revision >= 0)
+}
+
+/// A component's claims as `component_scaled` shows them. Orchestrators take a name for granted, so that it
+/// is an empty text where the claims say none.
 #[must_use]
 pub fn component_info(claims: &ComponentClaims) -> ComponentClaimsInfo {
     let metadata = claims.metadata.clone().unwrap_or_default();
@@ -44,9 +50,9 @@ pub fn component_info(claims: &ComponentClaims) -> ComponentClaimsInfo {
         call_alias: metadata.call_alias,
         issuer: claims.issuer.clone(),
         tags: metadata.tags,
-        name: metadata.name,
+        name: metadata.name.unwrap_or_default(),
         version: metadata.version,
-        revision: metadata.revision,
+        revision: told_revision(metadata.revision),
         not_before_human: claim_time(claims.not_before),
         expires_human: claim_time(claims.expires),
     }
@@ -62,7 +68,7 @@ pub fn provider_info(claims: &ProviderClaims) -> ProviderClaimsInfo {
         tags: None,
         name: metadata.name.unwrap_or_default(),
         version: metadata.version.unwrap_or_default(),
-        revision: metadata.revision,
+        revision: told_revision(metadata.revision),
         not_before_human: claim_time(claims.not_before),
         expires_human: claim_time(claims.expires),
     }
@@ -87,6 +93,22 @@ mod tests {
     }
 
     #[test]
+    fn orchestrators_can_read_what_component_claims_do_not_say() {
+        let metadata = ComponentMetadata {
+            revision: Some(-1),
+            ..ComponentMetadata::default()
+        };
+        let mut claims = Claims::new("M1".into(), metadata, 1);
+        let told = serde_json::to_value(component_info(&claims)).unwrap();
+        assert_eq!((&told["name"], &told["issuer"]), (&"".into(), &"".into()));
+        assert!(told["revision"].is_null(), "{told}");
+        let metadata = claims.metadata.as_mut().unwrap();
+        (metadata.name, metadata.revision) = (Some("cart".into()), Some(0));
+        let info = component_info(&claims);
+        assert_eq!((&*info.name, info.revision), ("cart", Some(0)));
+    }
+
+    #[test]
     fn what_provider_claims_do_not_say_is_an_empty_text() {
         let mut claims = Claims::new("V1".into(), ProviderMetadata::default(), 1);
         claims.metadata.as_mut().unwrap().revision = Some(7);
@@ -95,6 +117,9 @@ mod tests {
             (&*bare.name, &*bare.version, bare.revision),
             ("", "", Some(7))
         );
+        let metadata = claims.metadata.as_mut().unwrap();
+        metadata.revision = Some(-7);
+        assert_eq!(provider_info(&claims).revision, None);
         let metadata = claims.metadata.as_mut().unwrap();
         (metadata.name, metadata.version) = (Some("kv".into()), Some("1".into()));
         metadata.config_schema = Some(serde_json::json!({"a": 1}));

@@ -180,8 +180,8 @@ pub struct HostData {
     pub lattice_rpc_user_jwt: SecretText,
     /// The NATS user seed, or empty.
     pub lattice_rpc_user_seed: SecretText,
-    /// The NATS URL for calls; empty means the local default.
-    pub lattice_rpc_url: String,
+    /// The NATS URL for calls, which may hold a login; empty means the local default.
+    pub lattice_rpc_url: SecretText,
     /// The provider id.
     pub provider_key: String,
     /// Always empty.
@@ -320,7 +320,7 @@ impl HostData {
         if self.lattice_rpc_url.is_empty() {
             DEFAULT_NATS_URL
         } else {
-            &self.lattice_rpc_url
+            self.lattice_rpc_url.expose()
         }
     }
 

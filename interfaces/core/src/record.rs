@@ -306,6 +306,17 @@ mod tests {
     }
 
     #[test]
+    fn rules_nested_as_deep_as_can_be_read_alone_do_not_spoil_an_answer() {
+        let mut link = ruled("{}").links.remove(0);
+        let deep = format!("{}{}", "[".repeat(124), "]".repeat(124));
+        link.interfaces.push(format!("{KEPT_RULES}{deep}"));
+        restore_rules(&mut link);
+        assert!(!link.rules.unknown.is_empty());
+        let answer = serde_json::json!({"success": true, "response": [link]}).to_string();
+        serde_json::from_str::<serde_json::Value>(&answer).unwrap();
+    }
+
+    #[test]
     fn links_with_equal_rules_have_nothing_in_common_for_a_host_of_1_9() {
         for rules in [
             r#"{"prefix":["x"]}"#,

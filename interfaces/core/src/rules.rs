@@ -77,10 +77,15 @@ impl fmt::Display for Rule {
     }
 }
 
+/// How deep a rule may be nested that is kept as it was found. What is deeper stands as text: an answer, where
+/// it is some levels deeper still, could not be read by anybody.
+const DEEPEST: usize = 16;
+
 /// The rules of a link. All of them have to be kept; an empty list is no rule.
 ///
 /// Reading never fails: what a newer version wrote, or what cannot be read, stays in
-/// [`LinkRules::unknown`], and no call passes a link with such a rule.
+/// [`LinkRules::unknown`], and no call passes a link with such a rule. What is nested deeper than any rule
+/// stands there as text.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Value", into = "Value")]
 pub struct LinkRules {
@@ -187,6 +192,24 @@ fn items(value: &Value) -> Option<Vec<String>> {
     }
 }
 
+/// A rule that is kept: one that is nested too deep as text, in a form that is no rule either.
+fn flat(value: Value) -> Value {
+    if !is_deeper(&value, DEEPEST) {
+        return value;
+    }
+    let text = Value::String(value.to_string());
+    Value::Object(Map::from_iter([("nested".to_owned(), text)]))
+}
+
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    let is_deeper = |inner| levels == 0 || is_deeper(inner, levels - 1);
+    match value {
+        Value::Array(values) => values.iter().any(is_deeper),
+        Value::Object(values) => values.values().any(is_deeper),
+        _ => false,
+    }
+}
+
 impl From<Value> for LinkRules {
     fn from(value: Value) -> Self {
         let mut rules = Self::default();
@@ -197,7 +220,7 @@ impl From<Value> for LinkRules {
         };
         for (key, value) in found {
             if !rules.take(&key, &value) {
-                rules.unknown.insert(key, value);
+                rules.unknown.insert(key, flat(value));
             }
         }
         rules

@@ -5,6 +5,7 @@
 //! it names as files is read again at every connect, and [`Prepared::rotation`] connects again as
 //! soon as one of them changes.
 
+mod address;
 mod creds;
 mod files;
 mod login;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use async_nats::{ConnectOptions, ServerAddr};
 
+pub use address::{ServerAddress, addresses, without_login};
 pub use creds::Creds;
 use files::Kept;
 pub use files::TlsError;
@@ -171,7 +173,8 @@ impl Connection {
     ///
     /// [`ConnectionError`] names what cannot be used.
     pub fn prepare(&self) -> Result<Prepared, ConnectionError> {
-        let servers = self.servers.iter().map(|text| address(text));
+        let servers = self.servers.iter();
+        let servers = servers.map(|text| ServerAddress::of(text).check());
         let servers = servers.collect::<Result<Vec<_>, _>>()?;
         if servers.is_empty() {
             return Err(ConnectionError::NoServer);
@@ -299,33 +302,6 @@ fn files_of(login: &Login, tls: &Tls) -> Vec<PathBuf> {
     let client = client.flat_map(|client| [client.cert.clone(), client.key.clone()]);
     let ca_files = tls.ca_files.iter().cloned();
     ca_files.chain(client).chain(creds).collect()
-}
-
-/// Takes a list of addresses apart: commas separate them.
-#[must_use]
-pub fn addresses(list: &str) -> Vec<String> {
-    let parts = list.split(',').map(str::trim);
-    let parts = parts.filter(|part| !part.is_empty());
-    parts.map(str::to_owned).collect()
-}
-
-/// An address without the user name and password that may stand in it.
-#[must_use]
-pub fn without_login(address: &str) -> String {
-    let (scheme, rest) = match address.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None => (String::new(), address),
-    };
-    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-    format!("{scheme}{host}")
-}
-
-fn address(text: &str) -> Result<ServerAddr, ConnectionError> {
-    let parsed = text.trim().parse::<ServerAddr>();
-    parsed.map_err(|source| ConnectionError::Address {
-        address: without_login(text),
-        source,
-    })
 }
 
 /// None before the first attempt, since a connection that was given up on purpose is to be back at

@@ -40,7 +40,7 @@ use lattice_core::identity::{CallProof, PeerTokens, ProviderIdentity, SessionNam
 use lattice_core::subject::rpc::parse_invocation;
 use lattice_core::subject::takes_answers;
 use parking_lot::RwLock;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::header;
@@ -68,8 +68,10 @@ const MAX_WAITING_OF_OWNER: usize = MAX_WAITING / 2;
 /// How many calls of one provider wait for links at the same time.
 const MAX_LINKING: usize = 32;
 
-/// How many peers are told keys at the same time; each costs a few signatures.
+/// How many questions for keys are answered at the same time, and how many of one owner of inboxes; each
+/// costs a few signatures. A process that has just started asks for the key of every caller at once.
 const ANSWERING: usize = 256;
+const ANSWERING_OF_OWNER: usize = 64;
 
 /// How many bytes of a message the proof takes.
 pub(crate) const ROOM: usize = header::LONGEST_PROOF;
@@ -116,7 +118,8 @@ struct Inner {
     reports: Option<Reports<CallRefused>>,
     sessions: Sessions,
     table: Table,
-    answering: Arc<Semaphore>,
+    /// Questions for keys that are answered, by the owners of the inboxes that they come from.
+    answering: Crowd,
     /// Calls that wait for keys, by the owners of their inboxes.
     waiting: Crowd,
     /// Calls that wait for links, by the providers that make them.
@@ -185,7 +188,7 @@ impl Auth {
                 links: settings.links,
                 reports: settings.reports.map(Reports::new),
                 table: Table::default(),
-                answering: Arc::new(Semaphore::new(ANSWERING)),
+                answering: Crowd::new(ANSWERING, ANSWERING_OF_OWNER),
                 waiting: Crowd::new(MAX_WAITING, MAX_WAITING_OF_OWNER),
                 linking: Crowd::new(usize::MAX, MAX_LINKING),
             }),

@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use async_nats::Subject;
+use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use lattice_codec::Path;
 use tokio::time::Instant;
@@ -108,6 +108,16 @@ impl Peer {
         }
     }
 
+    /// The headers that every peer reads. Those that may be of 1.9 are told of the default link, too.
+    fn headers_of(&self, invocation: &Invocation) -> HeaderMap {
+        let mut headers = invocation.headers();
+        if invocation.common.is_default_link && !self.inner.slots.trusts(invocation.subject()) {
+            header::put(&mut headers, header::LINK_NAME, DEFAULT_LINK);
+        }
+        headers
+    }
+
+    /// Starts a call: sends its request, and the parameters for which that has no room.
     async fn send(
         &self,
         invocation: Invocation,
@@ -115,54 +125,23 @@ impl Peer {
         ended: &[Path],
         streams: bool,
     ) -> Result<Call, CallError> {
-        let (subject, deadline) = (invocation.subject().clone(), invocation.deadline());
-        let mut headers = invocation.headers();
-        if invocation.common.is_default_link && !self.inner.slots.trusts(&subject) {
-            header::put(&mut headers, header::LINK_NAME, DEFAULT_LINK);
-        }
-        let guard = self.open(Side::Caller, subject.clone())?;
-        let root = guard.root();
-        let mut terms = self.terms_of(&guard, ended, streams).until(deadline);
-        terms.write(&mut headers);
-        let room = outbound::room_for_request(self, &headers, &root);
-        if params.len() > room {
-            (terms.turn, terms.window) = (None, Some(self.inner.config.stream_window));
-            terms.write(&mut headers);
-        }
-        let first = params.split_to(params.len().min(room));
+        let deadline = invocation.deadline();
+        let headers = self.headers_of(&invocation);
+        let guard = self.open(Side::Caller, invocation.subject().clone())?;
+        let terms = self.terms_of(&guard, ended, streams).until(deadline);
+        let (request, owed_paths) =
+            self.request(&invocation, headers, terms, guard.root(), &mut params);
         let tells_end = invocation.common.tells_end && params.is_empty();
-        let owes_end = first.is_empty() || tells_end;
-        let (place, is_under_way) = (invocation.place, invocation.is_under_way);
         let call = Call {
             guard,
             common: invocation.common,
             may_be_nowhere: invocation.may_be_nowhere,
             deadline,
             started: Instant::now(),
-            owes_end,
-            owed_paths: terms.ended,
+            owes_end: request.payload.is_empty() || tells_end,
+            owed_paths,
         };
-        let request = Outgoing {
-            headers: Some(headers),
-            payload: first,
-            deadline: Some(deadline),
-            ..Outgoing::reply(subject, root)
-        };
-        let exchange = &call.guard.exchange;
-        exchange.counted_by(call.common.roads.as_ref());
-        let sent = async {
-            let unsent = Unsent(exchange);
-            match place {
-                Some(place) => self.publish_to(exchange, request, &place).await?,
-                None => {
-                    let locality = call.common.locality;
-                    let sent = self.publish_request(exchange, request, locality, is_under_way);
-                    sent.await?;
-                }
-            }
-            std::mem::forget(unsent);
-            Ok(())
-        };
+        let sent = call.send_request(request, invocation.place, invocation.is_under_way);
         call.told(call.within(sent).await)?;
         if !params.is_empty() {
             // Boxed here and below, since it is rare: a future is as large as the largest thing it may
@@ -170,6 +149,32 @@ impl Peer {
             call.told(Box::pin(call.send_rest(params)).await)?;
         }
         Ok(call)
+    }
+
+    /// The request of a call that is answered at `root`, with as much of the parameters as it has room
+    /// for, and the streams of which it says that they have ended. A callee that has to wait for the rest
+    /// is told no turn, since it has to accept the call first.
+    fn request(
+        &self,
+        invocation: &Invocation,
+        mut headers: HeaderMap,
+        mut terms: Terms,
+        root: Subject,
+        params: &mut Bytes,
+    ) -> (Outgoing, Vec<Path>) {
+        terms.write(&mut headers);
+        let room = outbound::room_for_request(self, &headers, &root);
+        if params.len() > room {
+            (terms.turn, terms.window) = (None, Some(self.inner.config.stream_window));
+            terms.write(&mut headers);
+        }
+        let request = Outgoing {
+            headers: Some(headers),
+            payload: params.split_to(params.len().min(room)),
+            deadline: Some(invocation.deadline()),
+            ..Outgoing::reply(invocation.subject().clone(), root)
+        };
+        (request, terms.ended)
     }
 }
 
@@ -186,6 +191,31 @@ impl Call {
             subject,
             after: self.started.elapsed(),
             sent: !self.guard.exchange.withdraw(),
+        }
+    }
+
+    /// Has the request leave: to the server that is known to have room, or by the nearest road. Until it
+    /// has left, this is no call of which anybody would have to be told.
+    fn send_request(
+        &self,
+        request: Outgoing,
+        place: Option<Box<Subject>>,
+        is_under_way: bool,
+    ) -> impl Future<Output = Result<(), CallError>> {
+        let (peer, exchange) = (&self.guard.peer, &self.guard.exchange);
+        let locality = self.common.locality;
+        exchange.counted_by(self.common.roads.as_ref());
+        async move {
+            let unsent = Unsent(exchange);
+            match place {
+                Some(place) => peer.publish_to(exchange, request, &place).await?,
+                None => {
+                    let sent = peer.publish_request(exchange, request, locality, is_under_way);
+                    sent.await?;
+                }
+            }
+            std::mem::forget(unsent);
+            Ok(())
         }
     }
 

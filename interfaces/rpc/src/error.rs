@@ -15,6 +15,9 @@ use crate::header;
 const LONGEST_CODE: usize = 128;
 const LONGEST_TEXT: usize = 16 * 1024;
 
+/// The longest pause that the other end is believed, in milliseconds: a day.
+const LONGEST_PAUSE: u64 = 24 * 3600 * 1000;
+
 /// An error that the called side reports, as it crosses the wire.
 ///
 /// The code is one of [`lattice_core::reply::ErrorCode`]'s names in kebab case; callers match on
@@ -161,6 +164,7 @@ impl RemoteError {
         if let Some(hint) = &mut error.hint {
             cut(hint, LONGEST_TEXT);
         }
+        error.retry_after_ms = error.retry_after_ms.map(|ms| ms.min(LONGEST_PAUSE));
         Some(error)
     }
 }
@@ -288,16 +292,6 @@ impl CallError {
         };
         RemoteError::new(code, self.to_string())
     }
-
-    /// Whether the call certainly never started, so that it may be sent again.
-    pub fn never_started(&self) -> bool {
-        match self {
-            Self::NotServed { .. } | Self::NotLocal { .. } => true,
-            Self::Deadline { sent, .. } => !sent,
-            Self::Remote(e) => e.code == RemoteError::OVERLOADED || e.code == RemoteError::STOPPING,
-            _ => false,
-        }
-    }
 }
 
 /// Why a peer could not be set up on a NATS connection.
@@ -334,5 +328,16 @@ mod tests {
         assert_eq!(read.hint.as_deref(), Some("fine"));
         let again = RemoteError::read(Some(&headers), &read.payload());
         assert_eq!(again, Some(read));
+    }
+
+    #[test]
+    fn no_other_process_asks_for_a_pause_without_end() {
+        let told = |ms| {
+            let mut told = RemoteError::new(RemoteError::OVERLOADED, "why");
+            told.retry_after_ms = Some(ms);
+            let read = RemoteError::read(Some(&told.headers()), &told.payload());
+            read.unwrap().retry_after_ms
+        };
+        assert_eq!((told(70), told(u64::MAX)), (Some(70), Some(LONGEST_PAUSE)));
     }
 }

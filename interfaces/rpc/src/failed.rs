@@ -57,7 +57,7 @@ impl FailedCalls {
         if call.source != Some(&*self.source) {
             return;
         }
-        let Some(code) = code(error).filter(|_| !call.may_be_nowhere || !is_nowhere(error)) else {
+        let Some(code) = code(error).filter(|_| !call.may_be_nowhere || !error.is_nowhere()) else {
             return;
         };
         let Some((_, target, operation)) = parse_invocation(call.subject) else {
@@ -97,13 +97,6 @@ impl Peer {
     pub fn gave_up(&self, call: &Invocation, error: &CallError) {
         self.tell_failed(&call.as_caller(), error);
     }
-}
-
-fn is_nowhere(error: &CallError) -> bool {
-    matches!(
-        error,
-        CallError::NotServed { .. } | CallError::NotLocal { .. }
-    )
 }
 
 /// The kind of a failure that is news.

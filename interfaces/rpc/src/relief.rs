@@ -32,6 +32,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::counted::Counted;
 use crate::dispatch::Via;
 use crate::error::ConnectError;
+use crate::inbox;
 use crate::limiter::Limiter;
 use crate::peer::Peer;
 pub(crate) use aside::Absences;
@@ -300,7 +301,8 @@ impl Watch {
         let Some(reply) = question.reply.filter(is_for_others) else {
             return;
         };
-        let room = self.state.promises.lock().make(self.limiter.room());
+        let (asker, room) = (inbox::owner(&reply), self.limiter.room());
+        let room = self.state.promises.lock().make(asker, room);
         if room == 0 {
             return;
         }

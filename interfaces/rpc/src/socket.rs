@@ -15,6 +15,7 @@ mod carry;
 mod frame;
 mod line;
 mod listen;
+mod weight;
 
 pub(crate) use frame::Frame;
 pub(crate) use line::{Line, Tried, is_line};

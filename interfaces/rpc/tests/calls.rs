@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lattice_codec::Path;
-use lattice_rpc::{CallError, Limiter, PeerConfig, RemoteError};
+use lattice_rpc::{CallError, Limiter, PeerConfig, Reached, RemoteError};
 use support::{Pair, on_the_bus, options, soon, until};
 use tokio::time::Instant;
 
@@ -250,14 +250,14 @@ async fn a_call_that_is_cut_off_is_told_from_one_that_never_began() {
     let waiting = call();
     until(|| limiter.stats().queued == 1).await;
     serving.drain(soon(0)).await;
-    for (ended, code) in [
-        (running, RemoteError::INTERRUPTED),
-        (waiting, RemoteError::STOPPING),
+    for (ended, code, reached) in [
+        (running, RemoteError::INTERRUPTED, Reached::Maybe),
+        (waiting, RemoteError::STOPPING, Reached::Never),
     ] {
         let error = ended.await.unwrap().unwrap_err();
         let told = matches!(&error, CallError::Remote(remote) if remote.code == code);
         assert!(told, "{code}: {error:?}");
-        assert_eq!(error.never_started(), code == RemoteError::STOPPING);
+        assert_eq!(error.reached(), reached);
     }
     assert_eq!(begun.load(Ordering::Relaxed), 1);
 }

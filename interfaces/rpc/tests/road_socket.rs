@@ -213,7 +213,7 @@ async fn what_finds_no_room_over_the_socket_waits_there_while_nats_is_away() {
 }
 
 #[tokio::test]
-async fn who_says_what_is_no_frame_is_cut_off() {
+async fn who_says_what_is_no_frame_or_shows_no_ticket_of_ours_is_cut_off() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("own/host.sock");
     let listener = SocketListener::bind(&path).unwrap();
@@ -223,6 +223,8 @@ async fn who_says_what_is_no_frame_is_cut_off() {
         &b"GET / HTTP/1.1\r\n\r\n"[..],
         b"lattice1\xff\xff\xff\xff",
         b"lattice1\0\0\0\x01\x09",
+        // A ticket of nobody.
+        b"lattice1\0\0\0\x04\x07abc",
     ] {
         let mut stream = UnixStream::connect(&path).await.unwrap();
         stream.write_all(words).await.unwrap();

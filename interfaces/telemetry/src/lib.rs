@@ -1,9 +1,11 @@
-//! Traces of a process: who samples, how their context travels, and how spans are exported.
+//! Traces of a process: who samples, how their context travels, and how spans are exported; and what all
+//! processes do alike with their logs.
 //!
 //! A span is an ordinary `tracing` span with the target [`TARGET`], made by [`begin`] for work that
 //! came with a trace context or is the root of a new trace. Whether a trace is sampled is decided
 //! there, before anything is made: what is not sampled has no span at all. What other code does
-//! inside such a span, spans and events of its own, is exported as part of it.
+//! inside such a span, spans and events of its own, is exported as part of it; lines that components
+//! log (target `guest`) are not.
 //!
 //! ```no_run
 //! # use lattice_core::provider::OtelConfig;
@@ -26,13 +28,17 @@
 mod begin;
 mod client;
 mod context;
+mod filter;
 mod ids;
+mod lines;
 mod queue;
 mod sampler;
 mod settings;
 mod traces;
 
 pub use begin::{Begun, begin, failed, is_on};
+pub use filter::{LogFilterError, log_filter};
+pub use lines::{LogLines, log_lines};
 pub use sampler::{Sampler, SamplerError};
 pub use settings::{TraceSettings, TracesError};
 pub use traces::{Service, Traces, flush};

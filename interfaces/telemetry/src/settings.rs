@@ -62,7 +62,7 @@ const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Ex
 
 /// How many spans may wait to be exported when nobody says otherwise: the default of OpenTelemetry.
 const QUEUE: usize = 2048;
-/// The longest queue: a span is about a kilobyte.
+/// The longest queue: a span is about a kilobyte, and the queue has room for some larger ones.
 const LONGEST_QUEUE: usize = 1 << 18;
 
 /// The settings for traces, checked.

@@ -10,10 +10,11 @@ use opentelemetry_otlp::{Protocol, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanExporter as _};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::subscriber::Interest;
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{DynFilterFn, LevelFilter};
-use tracing_subscriber::layer::Context;
+use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::client::Client;
@@ -24,6 +25,9 @@ use crate::{TARGET, begin};
 
 /// What the spans of this process go through, for [`flush`].
 static QUEUE: OnceLock<Queue> = OnceLock::new();
+
+/// The target of lines of components, and of those that begin with it and `::`.
+const GUESTS: &str = "guest";
 
 /// Who the process is, for those who look at its spans.
 #[derive(Debug, Clone, Copy)]
@@ -91,18 +95,13 @@ impl Traces {
     where
         S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
     {
-        let level = level(self.level);
-        let inside = move |metadata: &Metadata<'_>, context: &Context<'_, S>| {
-            let begun = metadata.is_span() && metadata.target() == TARGET;
-            *metadata.level() <= level && (begun || context.lookup_current().is_some())
-        };
         tracing_opentelemetry::layer()
             .with_tracer(self.provider.tracer("lattice"))
             .with_location(false)
             .with_threads(false)
             .with_tracked_inactivity(false)
             .with_target(false)
-            .with_filter(DynFilterFn::new(inside).with_max_level_hint(level))
+            .with_filter(inside::<S>(level(self.level)))
     }
 
     /// Lets spans begin, once the [layer](Self::layer) is part of the subscriber.
@@ -142,6 +141,35 @@ fn resource(service: &Service<'_>) -> Resource {
         .build()
 }
 
+/// What is part of a trace: spans that [`begin`](crate::begin) begins, and what happens inside them, up to
+/// this level. Not what components log: their log is not exported, and they may log as much as they like.
+fn inside<S>(level: LevelFilter) -> impl Filter<S> + Send + Sync + 'static + use<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
+{
+    let is_never =
+        move |metadata: &Metadata<'_>| *metadata.level() > level || is_of_guests(metadata.target());
+    let now = move |metadata: &Metadata<'_>, context: &Context<'_, S>| {
+        let begun = metadata.is_span() && metadata.target() == TARGET;
+        !is_never(metadata) && (begun || context.lookup_current().is_some())
+    };
+    let ever = move |metadata: &'static Metadata<'static>| {
+        if is_never(metadata) {
+            Interest::never()
+        } else {
+            Interest::sometimes()
+        }
+    };
+    DynFilterFn::new(now)
+        .with_max_level_hint(level)
+        .with_callsite_filter(ever)
+}
+
+fn is_of_guests(target: &str) -> bool {
+    let rest = target.strip_prefix(GUESTS);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
 fn level(level: LogLevel) -> LevelFilter {
     match level {
         LogLevel::Critical | LogLevel::Error => LevelFilter::ERROR,
@@ -149,5 +177,47 @@ fn level(level: LogLevel) -> LevelFilter {
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+    use tracing::Event;
+    use tracing_subscriber::Registry;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    /// Remembers of which targets there were events.
+    #[derive(Clone, Default)]
+    struct Seen(Arc<Mutex<Vec<&'static str>>>);
+
+    impl<S: Subscriber> Layer<S> for Seen {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            self.0.lock().push(event.metadata().target());
+        }
+    }
+
+    #[test]
+    fn what_components_log_is_no_part_of_a_trace() {
+        let seen = Seen::default();
+        let layer = seen
+            .clone()
+            .with_filter(inside::<Registry>(LevelFilter::INFO));
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(target: "outside", "before");
+            let span = tracing::info_span!(target: TARGET, "work");
+            span.in_scope(|| {
+                tracing::error!(target: "guest", "a line");
+                tracing::info!(target: "guest::wanted", "a line that is asked for");
+                tracing::info!(target: "guests", "something of the host");
+                tracing::debug!(target: "inside", "below the level");
+            });
+        });
+        assert_eq!(*seen.0.lock(), ["guests"]);
     }
 }

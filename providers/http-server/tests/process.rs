@@ -21,7 +21,7 @@ fn host_data(url: &str) -> String {
     let data = HostData {
         host_id: "NHOST".into(),
         lattice_rpc_prefix: "default".into(),
-        lattice_rpc_url: url.into(),
+        lattice_rpc_url: SecretText::new(url),
         provider_key: "http".into(),
         host_xkey_public_key: nkeys::XKey::new().public_key(),
         provider_xkey_private_key: SecretText::new(own),

@@ -8,6 +8,7 @@ use lattice_provider_sdk::Backoff;
 use lattice_provider_sdk::lock::Bell;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::fences::Fences;
 use crate::settings::LineSettings;
 
 /// The pauses before a watch that was lost is begun again.
@@ -21,6 +22,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Line {
     pub(crate) etcd: Arc<Etcd>,
     pub(crate) prefix: String,
+    pub(crate) fences: Arc<Fences>,
     /// Rung with the key of each who leaves.
     pub(crate) bell: Arc<Bell>,
     _watch: AbortOnDropHandle<()>,
@@ -42,14 +44,17 @@ impl Line {
         let etcd = Arc::new(Etcd::new(settings.etcd.clone())?);
         look(&etcd, &settings.prefix).await?;
         let bell = Arc::new(Bell::new());
+        let fences = Arc::new(Fences::new(&settings.prefix));
         let watch = watch(
             Arc::clone(&etcd),
             settings.prefix.clone(),
+            Arc::clone(&fences),
             Arc::clone(&bell),
         );
         Ok(Self {
             etcd,
             prefix: settings.prefix.clone(),
+            fences,
             bell,
             _watch: AbortOnDropHandle::new(tokio::spawn(watch)),
         })
@@ -68,22 +73,23 @@ async fn look(etcd: &Etcd, prefix: &str) -> Result<(), EtcdError> {
 }
 
 /// Rings for everyone who leaves, for as long as the etcd is in use.
-async fn watch(etcd: Arc<Etcd>, prefix: String, bell: Arc<Bell>) {
+async fn watch(etcd: Arc<Etcd>, prefix: String, fences: Arc<Fences>, bell: Arc<Bell>) {
     let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
     loop {
         let began = tokio::time::Instant::now();
-        let error = watch_once(&etcd, &prefix, &bell).await;
+        let error = watch_once(&etcd, &prefix, &fences, &bell).await;
         tracing::debug!(%error, "lost the watch over locks");
         if began.elapsed() > SILENCE {
             backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
         }
-        // Somebody may have left unseen.
+        // Somebody may have left unseen, and it may be another etcd that comes back.
+        fences.doubt();
         bell.ring_all();
         tokio::time::sleep(backoff.delay()).await;
     }
 }
 
-async fn watch_once(etcd: &Etcd, prefix: &str, bell: &Bell) -> EtcdError {
+async fn watch_once(etcd: &Etcd, prefix: &str, fences: &Fences, bell: &Bell) -> EtcdError {
     let watch = Watch::prefix(prefix.to_owned()).deletes_only();
     let mut watching = match etcd.watch(watch).await {
         Ok(watching) => watching,
@@ -93,6 +99,7 @@ async fn watch_once(etcd: &Etcd, prefix: &str, bell: &Bell) -> EtcdError {
     loop {
         match tokio::time::timeout(SILENCE, watching.next()).await {
             Ok(Ok(events)) => {
+                fences.saw(events.revision);
                 for event in events.events {
                     if let Ok(key) = std::str::from_utf8(&event.pair.key) {
                         bell.ring(key);

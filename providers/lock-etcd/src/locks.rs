@@ -8,6 +8,7 @@ use lattice_provider_sdk::lock::{Claim, Granted, Holder, LockError, Locks, Place
 use lattice_provider_sdk::{Features, LinkError, Shared, chain};
 use tokio::time::Instant;
 
+use crate::fences::Base;
 use crate::line::Line;
 use crate::names;
 
@@ -16,6 +17,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// How long one who waits stands in line without a word of its provider: for so long a waiter that is
 /// gone holds up those behind it. Some pauses of a provider that lives have to fit in.
 const PLACE: Duration = Duration::from_secs(4);
+/// How often one attempt begins again because fences are counted from another number meanwhile.
+const TRIES: usize = 4;
 
 /// Locks below one prefix.
 #[derive(Debug)]
@@ -29,8 +32,17 @@ struct Ticket {
     /// The lease of the place, not that of the lock.
     lease: i64,
     ttl: Duration,
-    /// When the key came to be: it decides the order, and is the fence.
+    /// When the key came to be: it decides the order, and makes the fence.
     revision: i64,
+}
+
+/// What became of one attempt to take a free lock.
+enum Taken {
+    Got(Granted),
+    /// Another has it.
+    No,
+    /// Fences are counted from another number now.
+    Again,
 }
 
 /// The key of a claim as it was seen.
@@ -44,6 +56,10 @@ fn lost_place() -> LockError {
     LockError::unavailable("etcd was away for so long that the place in line is lost")
 }
 
+fn counted_anew() -> LockError {
+    LockError::unavailable("what fences are counted from changes again and again in etcd")
+}
+
 fn failed(error: EtcdError) -> LockError {
     let why = chain(&error);
     if error.is_denied() {
@@ -55,11 +71,6 @@ fn failed(error: EtcdError) -> LockError {
         true => LockError::Other(why),
         false => LockError::unavailable(why),
     }
-}
-
-/// The fence of a key. Revisions are positive.
-fn fence(revision: i64) -> u64 {
-    revision.unsigned_abs()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -76,6 +87,12 @@ impl EtcdLocks {
         Ok(found.map_err(failed)?.first())
     }
 
+    /// What fences are counted from.
+    async fn base(&self) -> Result<Base, LockError> {
+        let base = self.line.fences.base(&self.line.etcd).await;
+        base.map_err(failed)
+    }
+
     /// The one who holds a lock.
     async fn first(&self, place: &Place) -> Result<Option<Pair>, LockError> {
         let all = Range::prefix(names::of_place(&self.line.prefix, place));
@@ -90,57 +107,89 @@ impl EtcdLocks {
     }
 
     async fn holder(&self, pair: &Pair) -> Result<Option<Holder>, LockError> {
+        let base = self.base().await?;
         let left = self.line.etcd.time_to_live(pair.lease).await;
         Ok(left.map_err(failed)?.map(|left| Holder {
             owner: text(&pair.value),
-            fence: fence(pair.create_revision),
+            fence: base.fence(pair.create_revision),
             expires_in_ms: u32::try_from(left.ttl.as_millis()).ok(),
         }))
     }
 
     /// Takes a lock that nobody holds and nobody waits for.
     async fn take_free(&self, claim: &Claim, ttl: Duration) -> Result<Option<Granted>, LockError> {
-        let etcd = &self.line.etcd;
+        for _ in 0..TRIES {
+            match self.try_free(claim, ttl).await? {
+                Taken::Got(granted) => return Ok(Some(granted)),
+                Taken::No => return Ok(None),
+                Taken::Again => {}
+            }
+        }
+        Err(counted_anew())
+    }
+
+    async fn try_free(&self, claim: &Claim, ttl: Duration) -> Result<Taken, LockError> {
+        let (etcd, fences) = (&self.line.etcd, &self.line.fences);
+        let base = self.base().await?;
+        let highest = fences.highest();
         let lease = etcd.grant(ttl).await.map_err(failed)?;
         let is_free = Compare::none_below(names::of_place(&self.line.prefix, &claim.place));
         let key = names::of_claim(&self.line.prefix, claim);
         let put = Put::new(key, claim.owner.clone()).lease(lease.id);
-        let done = etcd.txn(Txn::when(is_free).then(Op::Put(put))).await;
-        match done {
-            Ok(done) if done.succeeded => Ok(Some(Granted {
-                fence: fence(done.revision),
-                ttl: lease.ttl,
-            })),
-            Ok(_) => {
-                self.leave(lease.id).await;
-                Ok(None)
-            }
+        let txn = Txn::when(is_free).and(fences.is_still(&base));
+        let txn = txn.then(Op::Put(put)).otherwise(fences.look());
+        let done = match etcd.txn(txn).await {
+            Ok(done) => done,
             // It may have happened, and nobody would give the lock back.
             Err(error) => {
                 self.leave(lease.id).await;
-                Err(failed(error))
+                return Err(failed(error));
             }
+        };
+        let fence = base.fence(done.revision);
+        if done.succeeded && fence > highest {
+            fences.saw(done.revision);
+            let ttl = lease.ttl;
+            return Ok(Taken::Got(Granted { fence, ttl }));
         }
+        self.leave(lease.id).await;
+        if done.succeeded {
+            fences.raise(etcd, &base).await.map_err(failed)?;
+            return Ok(Taken::Again);
+        }
+        Ok(match fences.learn(&base, done.ranged()) {
+            true => Taken::Again,
+            false => Taken::No,
+        })
     }
 
     /// Gets in line.
     async fn enqueue(&self, claim: &Claim) -> Result<Ticket, LockError> {
         let etcd = &self.line.etcd;
+        let base = self.base().await?;
+        let highest = self.line.fences.highest();
         let lease = etcd.grant(PLACE).await.map_err(failed)?;
         let key = names::of_claim(&self.line.prefix, claim);
         let put = Put::new(key.clone(), claim.owner.clone()).lease(lease.id);
-        match etcd.put(put).await {
-            Ok(put) => Ok(Ticket {
-                key,
-                lease: lease.id,
-                ttl: lease.ttl,
-                revision: put.revision,
-            }),
+        let put = match etcd.put(put).await {
+            Ok(put) => put,
             Err(error) => {
                 self.leave(lease.id).await;
-                Err(failed(error))
+                return Err(failed(error));
             }
+        };
+        if base.fence(put.revision) > highest {
+            self.line.fences.saw(put.revision);
+        } else if let Err(error) = self.line.fences.raise(etcd, &base).await {
+            self.leave(lease.id).await;
+            return Err(failed(error));
         }
+        Ok(Ticket {
+            key,
+            lease: lease.id,
+            ttl: lease.ttl,
+            revision: put.revision,
+        })
     }
 
     /// Ends a lease, and the key that has it. If that cannot be done, it ends with its time.
@@ -238,27 +287,29 @@ impl EtcdLocks {
         mine: &Mine,
         ttl: Duration,
     ) -> Result<Granted, LockError> {
-        let etcd = &self.line.etcd;
+        let (etcd, fences) = (&self.line.etcd, &self.line.fences);
         let lease = etcd.grant(ttl).await.map_err(failed)?;
-        let is_mine = Compare::create_revision(mine.key.clone(), Relation::Equal, mine.revision);
-        let put = Put::new(mine.key.clone(), claim.owner.clone()).lease(lease.id);
-        let done = etcd.txn(Txn::when(is_mine).then(Op::Put(put))).await;
-        match done {
-            Ok(done) if done.succeeded => {
+        for _ in 0..TRIES {
+            let base = self.base().await?;
+            let is_mine =
+                Compare::create_revision(mine.key.clone(), Relation::Equal, mine.revision);
+            let put = Put::new(mine.key.clone(), claim.owner.clone()).lease(lease.id);
+            let txn = Txn::when(is_mine).and(fences.is_still(&base));
+            let txn = txn.then(Op::Put(put)).otherwise(fences.look());
+            // If it fails, it may have happened: the new lease is left to itself.
+            let done = etcd.txn(txn).await.map_err(failed)?;
+            if done.succeeded {
                 self.leave(mine.lease).await;
-                let fence = fence(mine.revision);
-                Ok(Granted {
-                    fence,
-                    ttl: lease.ttl,
-                })
+                let (fence, ttl) = (base.fence(mine.revision), lease.ttl);
+                return Ok(Granted { fence, ttl });
             }
-            Ok(_) => {
+            if !fences.learn(&base, done.ranged()) {
                 self.leave(lease.id).await;
-                Err(LockError::NotHeld)
+                return Err(LockError::NotHeld);
             }
-            // It may have happened: the new lease is left to itself.
-            Err(error) => Err(failed(error)),
         }
+        self.leave(lease.id).await;
+        Err(counted_anew())
     }
 }
 
@@ -302,7 +353,7 @@ impl Locks for EtcdLocks {
             };
             return self.change_lease(claim, &mine, ttl).await;
         }
-        let fence = fence(mine.create_revision);
+        let fence = self.base().await?.fence(mine.create_revision);
         Ok(Granted { fence, ttl: kept })
     }
 

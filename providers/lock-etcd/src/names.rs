@@ -9,6 +9,11 @@ pub(crate) fn of_place(prefix: &str, place: &Place) -> String {
     format!("{prefix}{}:{store}/{}:{name}/", store.len(), name.len())
 }
 
+/// The key of what fences are counted from. Those of places begin with a number.
+pub(crate) fn of_base(prefix: &str) -> String {
+    format!("{prefix}made")
+}
+
 /// The key of a claim.
 pub(crate) fn of_claim(prefix: &str, claim: &Claim) -> String {
     let mut key = of_place(prefix, &claim.place);

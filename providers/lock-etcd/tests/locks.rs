@@ -5,11 +5,12 @@
 #[path = "../../lock-nats/tests/support/mod.rs"]
 mod support;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lattice_core::link::LinkState;
 use lattice_services::{Kind, Service};
-use support::{Error, Lattice, PATIENCE, cases};
+use support::{Component, Error, Lattice, PATIENCE, cases};
 use tokio::time::Instant;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_lock-etcd-provider");
@@ -75,7 +76,7 @@ async fn waiting_is_fair() {
 /// Waits until so many hold a lock or are in line for it, as etcd counts.
 async fn until_in_line(etcd: &Service, many: u64) {
     let client = lattice_etcd::Etcd::new(lattice_etcd::EtcdOptions::at([etcd.url()])).unwrap();
-    let all = || lattice_etcd::Range::prefix("lattice/lock/").count_only();
+    let all = || lattice_etcd::Range::prefix("lattice/lock/default/0:/").count_only();
     let in_line = async {
         while client.range(all()).await.unwrap().count < many {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -91,7 +92,7 @@ async fn a_waiter_that_dies_holds_nobody_up() {
     let mut lattice = Lattice::start(PROGRAM).await;
     let config = [("endpoints", &*etcd.url())];
     let component = lattice.link("cart", "default", &config).await;
-    let wait = |component: support::Component| {
+    let wait = |component: Component| {
         tokio::spawn(async move { component.acquire("queue", 60_000, 20_000).await })
     };
     let held = component.acquire("queue", 60_000, 0).await.unwrap();
@@ -176,4 +177,79 @@ async fn without_etcd_calls_fail_and_locks_are_there_afterwards() {
         component.acquire("a", 60_000, 0).await,
         Err(Error::Held(_))
     ));
+}
+
+/// An etcd whose data are in a folder of this name.
+fn etcd_in(name: &str) -> (Service, PathBuf) {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+    let etcd = Service::reserve_in(Kind::Etcd, &folder).unwrap();
+    (etcd, folder)
+}
+
+/// Takes a lock and gives it back so often, each time with a higher fence; gives the last one.
+async fn count_on(component: &Component, mut last: u64, often: usize) -> u64 {
+    for _ in 0..often {
+        let lease = tokio::time::timeout(PATIENCE, take_again(component)).await;
+        let lease = lease.unwrap();
+        assert!(lease.fence > last, "{} after {last}", lease.fence);
+        last = lease.fence;
+        component.release(&lease).await.unwrap();
+    }
+    last
+}
+
+/// Takes a lock as soon as etcd is there.
+async fn take_again(component: &Component) -> support::Lease {
+    loop {
+        match component.acquire("a", 60_000, 0).await {
+            Err(Error::Unavailable(_)) => tokio::task::yield_now().await,
+            other => return other.unwrap(),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fences_grow_even_when_etcd_has_lost_its_data() {
+    let (mut etcd, folder) = etcd_in("lost-etcd");
+    etcd.start_again().await.unwrap();
+    let mut lattice = Lattice::start(PROGRAM).await;
+    let config = [("endpoints", &*etcd.url())];
+    let component = lattice.link("cart", "default", &config).await;
+    let last = count_on(&component, 0, 8).await;
+    etcd.kill();
+    std::fs::remove_dir_all(folder.join("data")).unwrap();
+    etcd.start_again().await.unwrap();
+    let last = count_on(&component, last, 2).await;
+    // One that has seen nothing of this counts on too.
+    lattice.kill(0).await;
+    lattice.run_copy().await;
+    count_on(&component, last, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fences_grow_even_when_etcd_is_restored_from_a_copy() {
+    let (mut etcd, folder) = etcd_in("restored-etcd");
+    etcd.start_again().await.unwrap();
+    let mut lattice = Lattice::start(PROGRAM).await;
+    let config = [("endpoints", &*etcd.url())];
+    let component = lattice.link("cart", "default", &config).await;
+    let last = count_on(&component, 0, 2).await;
+    etcd.kill();
+    let (data, copy) = (folder.join("data"), folder.join("copy"));
+    let mut copying = std::process::Command::new("cp");
+    let copied = copying.arg("-a").arg(&data).arg(&copy).status();
+    assert!(copied.unwrap().success());
+    etcd.start_again().await.unwrap();
+    let last = count_on(&component, last, 8).await;
+    etcd.kill();
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(&copy, &data).unwrap();
+    etcd.start_again().await.unwrap();
+    let last = count_on(&component, last, 2).await;
+    lattice.kill(0).await;
+    lattice.run_copy().await;
+    count_on(&component, last, 2).await;
 }

@@ -24,7 +24,7 @@ struct Known {
     making: u64,
     /// The highest number so far.
     highest: u64,
-    /// The highest number of earlier makings.
+    /// The highest number of earlier makings, or of the same before it lost its last changes.
     earlier: u64,
 }
 
@@ -34,6 +34,15 @@ impl Known {
             self.making = making;
             self.earlier = self.highest;
         }
+    }
+
+    /// A number above all so far, for an acquisition that has read a revision. Revisions are counted
+    /// in, so that copies of the provider that know the same of earlier numbers need not know each
+    /// other's new ones. A record may say any number.
+    fn next(&mut self, read: Revision) -> u64 {
+        let counted = self.earlier.saturating_add(read.number);
+        self.highest = self.highest.max(counted).saturating_add(1);
+        self.highest
     }
 }
 
@@ -46,9 +55,22 @@ impl Fences {
         if read.made >= known.earlier {
             return None;
         }
-        // A record may say any number.
-        known.highest = known.highest.saturating_add(1);
-        Some(known.highest)
+        Some(known.next(read))
+    }
+
+    /// The number that an acquisition has to write down whose own is not above all that was seen
+    /// before it was made, as is so where NATS has come back without its last changes.
+    pub(crate) fn above(&self, acquired: Revision) -> u64 {
+        let mut known = self.0.lock();
+        if acquired.made >= known.earlier {
+            known.earlier = known.highest;
+        }
+        known.next(acquired)
+    }
+
+    /// The highest number that was seen.
+    pub(crate) fn highest(&self) -> u64 {
+        self.0.lock().highest
     }
 
     /// Takes in that a lock is written or gone.
@@ -101,5 +123,23 @@ mod tests {
         assert_eq!(fences.noted(back), Some(1501));
         fences.saw(revision(2, 10, 1), &Bytes::new());
         assert_eq!(fences.noted(back), Some(1502));
+    }
+
+    #[test]
+    fn numbers_that_come_again_are_counted_on_from() {
+        let [one, other] = [(); 2].map(|()| Fences::default());
+        for fences in [&one, &other] {
+            fences.saw(revision(1, 1000, 500), &Bytes::new());
+        }
+        let again = revision(1, 1000, 400);
+        assert_eq!(one.noted(again), None);
+        assert!(of(again) <= one.highest());
+        let first = one.above(again);
+        assert!(first > 1500);
+        // The other has not heard of that one yet, nor the first of this one.
+        let second = other.above(revision(1, 1000, 402));
+        assert!(second > first, "{second} after {first}");
+        let third = one.noted(revision(1, 1000, 403)).unwrap();
+        assert!(third > second, "{third} after {second}");
     }
 }

@@ -28,6 +28,8 @@
 //! A copy of the provider watches the bucket from its start, so it needs no further time when the
 //! holder has been silent for long. Only one that has just started waits for a whole time.
 //!
+//! A lock that nobody gives back is deleted when it is over for as long again as it lasted.
+//!
 //! # When NATS is away
 //!
 //! Calls fail at once with `unavailable`. Leases go on to run; a lock may be taken by another when
@@ -48,7 +50,15 @@
 //!
 //! Should somebody delete the bucket and make it again while no connection is lost, a copy may take
 //! the new bucket for the old one for up to five seconds, and give numbers that do not grow.
+//!
+//! # When NATS has lost the last changes of the bucket
+//!
+//! It is the same bucket, restored from a copy or after a loss of power, and gives the numbers of what
+//! it has lost to other changes. Every copy of the provider that was there before goes on to count from
+//! the highest number that it has seen, and a lock that it has seen held stays held until its time is
+//! over. One that starts afterwards knows of none of this.
 
+mod clearing;
 mod fences;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

@@ -58,7 +58,7 @@ impl NatsLocks {
     /// A lock as it is known to be held by a claim, without reading it. A change of it is refused
     /// when it is not so any more.
     fn known(&self, key: &str, claim: &Claim) -> Option<Found> {
-        let known = self.vault.sightings.of(key)?;
+        let known = self.vault.known(key)?;
         let record = Record::read(&known.value).ok()?;
         let ends = known.since + record.ttl();
         let held = Held { record, ends };
@@ -69,12 +69,14 @@ impl NatsLocks {
     }
 
     async fn look(&self, key: &str) -> Result<Found, LockError> {
+        let connection = self.vault.connection();
         let stored = self.vault.read(key).await?;
         let revision = stored.revision;
+        let sightings = &self.vault.sightings;
         let Some(value) = stored.value else {
             let held = self.lost(key, revision);
             if held.is_none() {
-                self.vault.sightings.gone(key, Some(revision));
+                sightings.gone(key, Some(revision), connection);
             }
             return Ok(Found { revision, held });
         };
@@ -84,7 +86,7 @@ impl NatsLocks {
                 self.vault.bucket()
             ))
         })?;
-        let since = self.vault.sightings.see(key, revision, &value);
+        let since = sightings.see(key, revision, &value, connection);
         let ends = since + record.ttl();
         Ok(Found {
             revision,
@@ -124,15 +126,36 @@ impl NatsLocks {
         claim: &Claim,
         ttl: Duration,
     ) -> Result<Option<Granted>, LockError> {
-        let Some(free) = self.vault.free_at(key) else {
+        match self.vault.free_at(key) {
+            Some(free) => self.take(key, claim, ttl, free).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Takes a lock that was free at a revision; none if it has changed since.
+    async fn take(
+        &self,
+        key: &str,
+        claim: &Claim,
+        ttl: Duration,
+        free: Revision,
+    ) -> Result<Option<Granted>, LockError> {
+        let fences = &self.vault.fences;
+        let highest = fences.highest();
+        let noted = fences.noted(free);
+        let record = Record::new(claim, ttl, noted);
+        let Some(revision) = self.put(key, &record, free).await? else {
             return Ok(None);
         };
-        let record = Record::new(claim, ttl, self.vault.fences.noted(free));
-        let written = self.put(key, &record, free).await?;
-        Ok(written.map(|revision| Granted {
-            fence: record.fence(revision),
-            ttl,
-        }))
+        let fence = record.fence(revision);
+        if noted.is_some() || fence > highest {
+            return Ok(Some(Granted { fence, ttl }));
+        }
+        // NATS has lost its last changes, and gives their numbers again.
+        let fence = fences.above(revision);
+        let record = Record::new(claim, ttl, Some(fence));
+        let written = self.put(key, &record, revision).await?;
+        Ok(written.map(|_| Granted { fence, ttl }))
     }
 
     async fn attempt(&self, claim: &Claim, ttl: Duration) -> Result<Attempt, LockError> {
@@ -149,10 +172,8 @@ impl NatsLocks {
                     ends: Some(held.ends),
                 });
             }
-            let record = Record::new(claim, ttl, self.vault.fences.noted(found.revision));
-            if let Some(revision) = self.put(&key, &record, found.revision).await? {
-                let fence = record.fence(revision);
-                return Ok(Attempt::Got(Granted { fence, ttl }));
+            if let Some(granted) = self.take(&key, claim, ttl, found.revision).await? {
+                return Ok(Attempt::Got(granted));
             }
             tries.again().await?;
         }

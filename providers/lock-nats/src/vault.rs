@@ -11,9 +11,10 @@ use lattice_provider_sdk::nats::{Ledger, NatsBackend, NatsError};
 use lattice_provider_sdk::{Session, chain};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::clearing;
 use crate::fences::Fences;
 use crate::settings::VaultSettings;
-use crate::sightings::Sightings;
+use crate::sightings::{Sighting, Sightings};
 
 /// How long a bucket that is created keeps what nobody touches.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -36,7 +37,7 @@ pub(crate) struct Vault {
     pub(crate) sightings: Arc<Sightings>,
     pub(crate) fences: Arc<Fences>,
     pub(crate) contest: Arc<Contest>,
-    _watch: AbortOnDropHandle<()>,
+    _tasks: [AbortOnDropHandle<()>; 2],
 }
 
 impl Vault {
@@ -62,12 +63,14 @@ impl Vault {
             Arc::clone(&fences),
             Arc::clone(&contest),
         );
+        let clear = clearing::clear(Arc::clone(&ledger), Arc::clone(&sightings));
+        let tasks = [tokio::spawn(watch), tokio::spawn(clear)];
         Ok(Self {
             ledger,
             sightings,
             fences,
             contest,
-            _watch: AbortOnDropHandle::new(tokio::spawn(watch)),
+            _tasks: tasks.map(AbortOnDropHandle::new),
         })
     }
 
@@ -78,6 +81,18 @@ impl Vault {
 
     pub(crate) fn bucket(&self) -> &str {
         self.ledger.bucket()
+    }
+
+    /// Which connection to NATS there is: the how many-th.
+    pub(crate) fn connection(&self) -> u64 {
+        self.ledger.nats().connections()
+    }
+
+    /// What a key was when it was last seen, if that was on the connection that there is. On another
+    /// its revision may be that of another change, where NATS has lost some.
+    pub(crate) fn known(&self, key: &str) -> Option<Sighting> {
+        let known = self.sightings.of(key)?;
+        (known.connection == self.connection()).then_some(known)
     }
 
     /// Reads a key.
@@ -92,10 +107,11 @@ impl Vault {
         value: Bytes,
         read: Revision,
     ) -> Result<Change<Revision>, LockError> {
+        let connection = self.connection();
         let written = self.ledger.write(key, value.clone(), read).await;
         let written = written.map_err(unavailable)?;
         if let Change::Done(revision) = written {
-            self.sightings.see(key, revision, &value);
+            self.sightings.see(key, revision, &value, connection);
             self.fences.saw(revision, &value);
         }
         Ok(written)
@@ -103,10 +119,11 @@ impl Vault {
 
     /// Deletes a key that has not changed since it was read.
     pub(crate) async fn delete(&self, key: &str, read: Revision) -> Result<Change<()>, LockError> {
+        let connection = self.connection();
         let deleted = self.ledger.delete(key, read).await.map_err(unavailable)?;
         Ok(match deleted {
             Change::Done(revision) => {
-                self.sightings.gone(key, revision);
+                self.sightings.gone(key, revision, connection);
                 Change::Done(())
             }
             Change::Outdone => Change::Outdone,
@@ -116,7 +133,8 @@ impl Vault {
     /// The revision at which a lock can be taken without reading it first, as far as is known here.
     /// A write at it is refused when it is not so.
     pub(crate) fn free_at(&self, key: &str) -> Option<Revision> {
-        self.sightings.free_at(key, self.ledger.blank())
+        let blank = self.ledger.blank();
+        self.sightings.free_at(key, blank, self.connection())
     }
 
     /// Looks whether the bucket is there, and makes it again if not.
@@ -138,11 +156,11 @@ async fn watch(
 ) {
     let tell = |seen| match seen {
         Seen::Put(key, revision, value) => {
-            sightings.see(&key, revision, &value);
+            sightings.see(&key, revision, &value, ledger.nats().connections());
             fences.saw(revision, &value);
         }
         Seen::Gone(key, revision) => {
-            sightings.gone(&key, Some(revision));
+            sightings.gone(&key, Some(revision), ledger.nats().connections());
             fences.saw(revision, &Bytes::new());
             contest.bell().ring(&key);
         }

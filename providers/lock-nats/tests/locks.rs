@@ -1,10 +1,14 @@
 //! Locks in a real NATS, through copies of the provider that are processes of their own.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
+use async_nats::jetstream::kv::Operation;
+use futures::StreamExt as _;
 use lattice_core::link::LinkState;
 use lattice_nats_box::{NatsBox, NatsBoxOptions};
-use support::{Error, Lattice, PATIENCE, cases};
+use support::{Component, Error, Lattice, Lease, PATIENCE, cases};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_lock-nats-provider");
 
@@ -157,6 +161,89 @@ async fn without_nats_calls_fail_at_once_and_locks_are_there_afterwards() {
     assert_eq!(renewed.unwrap().fence, lease.fence);
 }
 
+/// Takes a lock as soon as NATS is there.
+async fn take_again(component: &Component, name: &str) -> Result<Lease, Error> {
+    let taken = async {
+        loop {
+            match component.acquire(name, 60_000, 0).await {
+                Err(Error::Unavailable(_)) => tokio::task::yield_now().await,
+                other => return other,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, taken).await.unwrap()
+}
+
+/// Takes a lock and gives it back so often, each time with a higher fence; gives the last one.
+async fn count_on(component: &Component, mut last: u64, often: usize) -> u64 {
+    for _ in 0..often {
+        let lease = take_again(component, "free").await.unwrap();
+        assert!(lease.fence > last, "{} after {last}", lease.fence);
+        last = lease.fence;
+        component.release(&lease).await.unwrap();
+    }
+    last
+}
+
+/// NATS comes back with the same bucket as it was before: what was taken since stays held, and the
+/// fences of numbers that it gives again are higher.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_has_lost_its_last_changes_is_counted_on() {
+    let mut lattice = Lattice::start(PROGRAM).await;
+    let mut nats = NatsBox::start().await.unwrap();
+    let url = nats.url.clone();
+    let config = [("cluster_uri", url.as_str())];
+    let component = lattice.link("cart", "default", &config).await;
+    let last = count_on(&component, 0, 2).await;
+    nats.stop();
+    let folder = nats.log_file().parent().unwrap().to_owned();
+    let (store, copy) = (folder.join("store"), folder.join("copy"));
+    let mut copying = std::process::Command::new("cp");
+    let copied = copying.arg("-a").arg(&store).arg(&copy).status();
+    assert!(copied.unwrap().success());
+    nats.restart().await.unwrap();
+    let last = count_on(&component, last, 8).await;
+    let held = component.acquire("held", 60_000, 0).await.unwrap();
+    assert!(held.fence > last);
+    nats.stop();
+    std::fs::remove_dir_all(&store).unwrap();
+    std::fs::rename(&copy, &store).unwrap();
+    nats.restart().await.unwrap();
+    let taken = take_again(&component, "held").await;
+    assert!(
+        matches!(&taken, Err(Error::Held(Some(by))) if by.fence == held.fence),
+        "{taken:?}"
+    );
+    let renewed = component.renew(&held, 60_000).await.unwrap();
+    assert_eq!(renewed.fence, held.fence);
+    count_on(&component, held.fence, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_nobody_gives_back_is_cleared_away() {
+    let mut lattice = Lattice::start(PROGRAM).await;
+    let component = lattice.link("cart", "default", &[]).await;
+    let js = async_nats::jetstream::new(lattice.nats.client().await.unwrap());
+    let bucket = js.get_key_value("lock_default").await.unwrap();
+    let kept = component.acquire("kept", 60_000, 0).await.unwrap();
+    let mut changes = bucket.watch_all().await.unwrap();
+    let left = component.acquire("left", 500, 0).await.unwrap();
+    let cleared = async {
+        loop {
+            let change = changes.next().await.unwrap().unwrap();
+            if change.operation == Operation::Delete {
+                return change.key;
+            }
+        }
+    };
+    let cleared = tokio::time::timeout(PATIENCE, cleared).await.unwrap();
+    assert_eq!(cleared, "s.left");
+    assert_eq!(component.renew(&left, 500).await, Err(Error::NotHeld));
+    let next = component.acquire("left", 500, 0).await.unwrap();
+    assert!(next.fence > left.fence);
+    component.renew(&kept, 60_000).await.unwrap();
+}
+
 /// NATS comes back with nothing: what is held stays held, and every copy counts fences on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_that_nats_has_lost_is_made_again() {
@@ -183,15 +270,7 @@ async fn a_bucket_that_nats_has_lost_is_made_again() {
     }
     let held = held.unwrap();
     nats.restart_wiped().await.unwrap();
-    let lost = async {
-        loop {
-            match component.acquire("kept", 60_000, 0).await {
-                Err(Error::Unavailable(_)) => tokio::task::yield_now().await,
-                other => return other,
-            }
-        }
-    };
-    let lost = tokio::time::timeout(PATIENCE, lost).await.unwrap();
+    let lost = take_again(&component, "kept").await;
     assert!(
         matches!(&lost, Err(Error::Held(Some(by))) if by.fence == held.fence),
         "{lost:?}"

@@ -11,8 +11,9 @@
 /// the owner, the time in milliseconds. Answers `got` and the fence, or `held`, the value and what
 /// is left of its time.
 ///
-/// The fence does not fall behind the clock of the server, so that it grows even if the counter was
-/// lost with the rest of the data.
+/// The fence does not fall behind the clock of the server in microseconds, so that it grows even if the
+/// counter was lost with the rest of the data: no server takes locks faster than that, so the counter
+/// does not run ahead of the clock. Lua counts up to 2^53 without a gap, which is the year 2255.
 pub(crate) const ACQUIRE: &str = r"
 local held = redis.call('GET', KEYS[1])
 if held then
@@ -24,7 +25,7 @@ if held then
   return {'got', string.match(held, '^%S+ (%d+) ')}
 end
 local time = redis.call('TIME')
-local least = time[1] * 1000 + math.floor(time[2] / 1000)
+local least = time[1] * 1000000 + time[2]
 local fence = redis.call('INCR', KEYS[2])
 if fence < least then
   fence = least

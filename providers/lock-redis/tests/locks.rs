@@ -92,6 +92,34 @@ async fn fences_grow_even_when_redis_has_lost_its_data() {
 }
 
 #[tokio::test]
+async fn fences_grow_after_a_loss_however_fast_locks_were_taken() {
+    let redis = Service::start(Kind::Redis).await.unwrap();
+    let mut lattice = Lattice::start(PROGRAM).await;
+    let component = lattice
+        .link("cart", "default", &[("url", &redis.url())])
+        .await;
+    let first = component.acquire("a", 60_000, 0).await.unwrap();
+    component.release(&first).await.unwrap();
+    let client = redis::Client::open(redis.url()).unwrap();
+    let mut past = client.get_multiplexed_async_connection().await.unwrap();
+    // As many more as take 20 milliseconds at least, had they been taken one by one.
+    let mut count = redis::cmd("INCRBY");
+    let count = count.arg("lattice:lock:default:{0:}").arg(2000);
+    let _: u64 = count.query_async(&mut past).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let last = component.acquire("a", 60_000, 0).await.unwrap();
+    assert!(last.fence > first.fence);
+    let _: () = redis::cmd("FLUSHALL").query_async(&mut past).await.unwrap();
+    let next = component.acquire("a", 60_000, 0).await.unwrap();
+    assert!(
+        next.fence > last.fence,
+        "{} after {}",
+        next.fence,
+        last.fence
+    );
+}
+
+#[tokio::test]
 async fn without_redis_calls_fail_and_work_again_afterwards() {
     let mut redis = Service::start(Kind::Redis).await.unwrap();
     let mut lattice = Lattice::start(PROGRAM).await;

@@ -147,6 +147,7 @@ impl Reader {
                 biased;
                 () = leaving.cancelled() => return,
                 Some(partition) = resumed.recv() => {
+                    read_on(&consumer, &partition);
                     resume_one(&consumer, &partition);
                     continue;
                 }
@@ -156,9 +157,16 @@ impl Reader {
                 Ok(message) => {
                     backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
                     *self.unread.lock() = None;
+                    let partition = (message.topic().to_owned(), message.partition());
                     let begin = |work| {
                         let (this, consumer) = (Arc::clone(&self), Arc::clone(&consumer));
-                        tasks.spawn(this.work(work, consumer, leaving.clone(), resume.clone()));
+                        let breaks = Breaks(resume.clone(), partition);
+                        let working = this.work(work, consumer, leaving.clone(), resume.clone());
+                        tasks.spawn(async move {
+                            // It goes last, when the worker takes no more.
+                            let _breaks = breaks;
+                            working.await;
+                        });
                     };
                     give(&consumer, message, begin);
                 }
@@ -247,6 +255,37 @@ impl Reader {
             }
             Verdict::Left => false,
         }
+    }
+}
+
+/// Tells the reader of a worker that breaks: it is the only one who would give it more messages.
+struct Breaks(mpsc::UnboundedSender<Partition>, Partition);
+
+impl Drop for Breaks {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // A reader that has ended needs no more messages.
+            let _ = self.0.send(self.1.clone());
+        }
+    }
+}
+
+/// Has a partition read on whose worker has broken.
+fn read_on(consumer: &Consumer, partition: &Partition) {
+    let consumer = consumer.get();
+    let Some(next) = consumer.context().workers.broken(partition) else {
+        return;
+    };
+    let (topic, number) = partition;
+    tracing::error!(
+        topic,
+        partition = number,
+        next,
+        "the worker of a partition broke: gave up on a message"
+    );
+    // Without waiting: what was read before is not given any more.
+    if let Err(error) = consumer.seek(topic, *number, Offset::Offset(next), Duration::ZERO) {
+        tracing::warn!(%error, topic, partition = number, "could not read a partition on");
     }
 }
 

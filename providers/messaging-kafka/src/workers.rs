@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use rdkafka::message::{Headers as _, OwnedMessage};
@@ -32,6 +32,8 @@ struct Load {
     waiting: AtomicUsize,
     /// Whether its partition was paused.
     paused: AtomicBool,
+    /// Where its message was that it has taken last.
+    last: AtomicI64,
 }
 
 /// The bytes of a message, which count for as long as it is there.
@@ -83,6 +85,7 @@ impl Work {
     /// Waits for the next message.
     pub(crate) async fn next(&mut self) -> Option<Given> {
         let (message, weight) = self.messages.recv().await?;
+        self.load.last.store(message.offset(), Ordering::SeqCst);
         let left = self.load.waiting.fetch_sub(1, Ordering::SeqCst) - 1;
         let few = left <= FEW && self.bytes.load(Ordering::SeqCst) <= FEW_BYTES;
         // However much the others have, each has one.
@@ -123,7 +126,11 @@ impl Workers {
         let mut workers = self.table.lock();
         let worker = workers.entry(partition).or_insert_with(|| {
             let (sender, messages) = mpsc::unbounded_channel();
-            let (load, revoked) = (Arc::<Load>::default(), CancellationToken::new());
+            let revoked = CancellationToken::new();
+            let load = Arc::new(Load {
+                last: AtomicI64::new(message.offset() - 1),
+                ..Load::default()
+            });
             begin(Work {
                 messages,
                 load: Arc::clone(&load),
@@ -142,10 +149,21 @@ impl Workers {
         // Before the worker has the message: the last one that it takes is to resume the partition.
         let pause = many && !worker.load.paused.swap(true, Ordering::SeqCst);
         if worker.messages.send((message, weight)).is_err() {
-            // It ends with the link, and so does the reader.
+            // It ends with the link, and so does the reader; or it has broken, which is told.
             return true;
         }
         pause
+    }
+
+    /// Forgets the worker of a partition that has broken, and gives where the partition is to be read on: after
+    /// the message that broke it, which would break the next one, too. What waited is read again.
+    pub(crate) fn broken(&self, (topic, partition): &Partition) -> Option<i64> {
+        let partition = (topic.clone(), *partition);
+        let mut workers = self.table.lock();
+        let broken = workers.get(&partition);
+        broken.filter(|worker| worker.messages.is_closed())?;
+        let worker = workers.remove(&partition)?;
+        Some(worker.load.last.load(Ordering::SeqCst) + 1)
     }
 
     /// Ends the workers of partitions that go to others, and tells which of these were paused: they would
@@ -175,8 +193,12 @@ mod tests {
     }
 
     fn sized(partition: i32, size: usize) -> OwnedMessage {
+        at(0, partition, size)
+    }
+
+    fn at(offset: i64, partition: i32, size: usize) -> OwnedMessage {
         let (time, body) = (Timestamp::NotAvailable, vec![0; size]);
-        OwnedMessage::new(Some(body), None, "t".into(), time, partition, 0, None)
+        OwnedMessage::new(Some(body), None, "t".into(), time, partition, offset, None)
     }
 
     #[tokio::test]
@@ -236,6 +258,26 @@ mod tests {
         gone.add_partition("t", 0);
         assert_eq!(workers.revoke(&gone).count(), 0);
         assert!(begun[0].revoked.is_cancelled() && !begun[1].revoked.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_partition_whose_worker_broke_goes_on_after_the_message_that_broke_it() {
+        let workers = Workers::default();
+        let partition = ("t".to_owned(), 0);
+        let mut begun = Vec::new();
+        for offset in 7..10 {
+            workers.give(at(offset, 0, 0), |work| begun.push(work));
+        }
+        let mut work = begun.pop().unwrap();
+        work.next().await.unwrap();
+        work.next().await.unwrap();
+        assert_eq!(workers.broken(&partition), None);
+        drop(work);
+        assert!(workers.give(at(10, 0, 0), |_| unreachable!("nobody knows yet")));
+        assert_eq!(workers.broken(&partition), Some(9));
+        assert_eq!(workers.broken(&partition), None);
+        assert!(!workers.give(at(9, 0, 0), |work| begun.push(work)));
+        assert!(begun[0].next().await.is_some());
     }
 
     #[test]

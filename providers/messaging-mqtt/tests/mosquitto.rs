@@ -9,12 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lattice_nats_box::free_port;
+use lattice_nats_box::{Middleman, free_port};
 use lattice_services::{Kind, Service};
 use messaging_mqtt::MessagingMqtt;
 use support::{Lattice, Said, until};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
 use tokio::time::Instant as WallClock;
 
 async fn start() -> (Lattice, Service) {
@@ -265,32 +263,11 @@ async fn a_letter_that_its_own_link_hears_does_not_go_round() {
     assert_eq!(told, ["lattice/dead/cart"]);
 }
 
-/// Stands between clients and a broker, and hangs up on all of them when it is told to.
-async fn between(port: u16) -> (String, Arc<Notify>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("mqtt://{}", listener.local_addr().unwrap());
-    let cut = Arc::new(Notify::new());
-    let told = Arc::clone(&cut);
-    tokio::spawn(async move {
-        loop {
-            let (mut near, _) = listener.accept().await.unwrap();
-            let told = Arc::clone(&told);
-            tokio::spawn(async move {
-                let mut far = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-                tokio::select! {
-                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-                    () = told.notified() => {}
-                }
-            });
-        }
-    });
-    (url, cut)
-}
-
 #[tokio::test]
 async fn what_a_lost_connection_brought_makes_room_for_what_comes_again() {
     let (mut lattice, broker) = start().await;
-    let (shaky, cut) = between(broker.port()).await;
+    let middleman = Middleman::before(broker.port()).await.unwrap();
+    let shaky = middleman.instead_of(&broker.url());
     // It takes longer than the test.
     let say = |_: &_| Said::After(Duration::from_secs(300));
     let mut heard = lattice.handler("slow", say).await;
@@ -307,7 +284,7 @@ async fn what_a_lost_connection_brought_makes_room_for_what_comes_again() {
     publisher.publish("orders", b"1").await.unwrap();
     assert_eq!(heard.next().await.text(), "1");
     for _ in 0..2 {
-        cut.notify_waiters();
+        middleman.cut();
         assert_eq!(heard.next().await.text(), "1");
     }
     assert!(heard.now().is_none());

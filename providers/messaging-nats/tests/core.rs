@@ -119,6 +119,31 @@ async fn a_request_that_nobody_hears_fails_at_once_and_one_that_nobody_answers_i
 }
 
 #[tokio::test]
+async fn a_request_of_an_old_caller_may_take_as_long_as_it_says_itself() {
+    let mut lattice = Lattice::empty(NatsBoxOptions::default()).await;
+    lattice.call_timeout_ms = Some(200);
+    lattice.run::<MessagingNats>().await;
+    let asker = lattice.target("asker", &[]).await;
+    lattice.ready().await;
+    let nats = lattice.nats.client().await.unwrap();
+    let mut asked = nats.subscribe("slow").await.unwrap();
+    lattice_nats_box::taken_in(&nats).await.unwrap();
+    let answering = async {
+        let request = asked.next().await.unwrap();
+        // Longer than calls without a deadline may take.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let answered = nats.publish(request.reply.unwrap(), "pong".into());
+        answered.await.unwrap();
+    };
+    let asking = asker.request_untold("slow", b"?", 20_000);
+    let (answer, ()) = tokio::join!(asking, answering);
+    assert_eq!(answer.unwrap().text(), "pong");
+    // What it says bounds it all the same.
+    let error = asker.request_untold("slow", b"?", 500).await.unwrap_err();
+    assert_eq!(error, "nobody answered on `slow` within 500ms");
+}
+
+#[tokio::test]
 async fn copies_share_a_link_and_links_each_get_all() {
     let mut lattice = lattice().await;
     let mut one = lattice.handler("one", |_| Said::Done).await;

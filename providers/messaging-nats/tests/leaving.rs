@@ -8,60 +8,22 @@
 
 mod support;
 
-use std::io;
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::RequestErrorKind;
 use futures::{FutureExt as _, StreamExt as _};
-use lattice_nats_box::{NatsBox, taken_in};
+use lattice_nats_box::{Middleman, NatsBox, taken_in};
 use messaging_nats::MessagingNats;
 use support::{Lattice, PATIENCE, Said, until};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-
-/// Stands before a server, and hangs up on who unsubscribes. Counts the connections.
-async fn hangs_up(port: u16) -> (String, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("nats://{}", listener.local_addr().unwrap());
-    let count = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&count);
-    tokio::spawn(async move {
-        while let Ok((near, _)) = listener.accept().await {
-            counted.fetch_add(1, Ordering::SeqCst);
-            tokio::spawn(pass(near, port));
-        }
-    });
-    (url, count)
-}
-
-async fn pass(near: TcpStream, port: u16) -> io::Result<()> {
-    let far = TcpStream::connect(("127.0.0.1", port)).await?;
-    let (mut from_near, mut to_near) = near.into_split();
-    let (mut from_far, mut to_far) = far.into_split();
-    let ahead = async {
-        let mut piece = vec![0; 64 * 1024];
-        loop {
-            let len = from_near.read(&mut piece).await?;
-            if len == 0 || piece[..len].windows(6).any(|word| word == b"UNSUB ") {
-                return io::Result::Ok(());
-            }
-            to_far.write_all(&piece[..len]).await?;
-        }
-    };
-    tokio::select! {
-        ended = ahead => ended,
-        ended = tokio::io::copy(&mut from_far, &mut to_near) => ended.map(drop),
-    }
-}
 
 /// It would take messages of its queue group, and hand them to nobody.
 #[tokio::test]
 async fn no_subscription_is_left_where_the_connection_breaks_as_the_link_goes() {
     let other = NatsBox::start().await.unwrap();
-    let (url, connections) = hangs_up(other.port).await;
+    let middleman = Middleman::before(other.port).await.unwrap();
+    middleman.hang_up_on(b"UNSUB ");
+    let url = middleman.instead_of(&other.url);
     let mut lattice = Lattice::start::<MessagingNats>().await;
     let mut heard = lattice.handler("listener", |_| Said::Done).await;
     let cluster = ("cluster_uris", &*url);
@@ -76,9 +38,9 @@ async fn no_subscription_is_left_where_the_connection_breaks_as_the_link_goes() 
     let nats = other.client().await.unwrap();
     let mut round = nats.subscribe("round").await.unwrap();
     taken_in(&nats).await.unwrap();
-    let before = connections.load(Ordering::SeqCst);
+    let before = middleman.connections();
     lattice.unlink().await;
-    until(async || (connections.load(Ordering::SeqCst) > before).then_some(())).await;
+    until(async || (middleman.connections() > before).then_some(())).await;
     // A connection subscribes anew before it publishes anything.
     until(async || {
         publisher.publish("round", b"").await.ok()?;

@@ -8,17 +8,15 @@
 #[path = "../../messaging-nats/tests/support/mod.rs"]
 mod support;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties};
+use lattice_nats_box::Middleman;
 use lattice_services::{Kind, Service};
 use messaging_rabbitmq::MessagingRabbitMq;
 use support::{Component, Lattice, Said, until};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn queues_get_what_links_say() {
@@ -232,31 +230,9 @@ async fn a_deleted_queue_is_noticed_while_the_component_is_away(url: &str) {
     assert!(heard.now().is_none());
 }
 
-/// Stands between clients and a server, and hangs up on all of them when it is told to.
-async fn between(server: &Service) -> (String, Arc<Notify>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (port, near) = (server.port(), listener.local_addr().unwrap().port());
-    let url = server.url().replace(&port.to_string(), &near.to_string());
-    let cut = Arc::new(Notify::new());
-    let told = Arc::clone(&cut);
-    tokio::spawn(async move {
-        loop {
-            let (mut near, _) = listener.accept().await.unwrap();
-            let told = Arc::clone(&told);
-            tokio::spawn(async move {
-                let mut far = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-                tokio::select! {
-                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-                    () = told.notified() => {}
-                }
-            });
-        }
-    });
-    (url, cut)
-}
-
 async fn what_a_lost_connection_brought_is_delivered_once(server: &Service) {
-    let (shaky, cut) = between(server).await;
+    let middleman = Middleman::before(server.port()).await.unwrap();
+    let shaky = middleman.instead_of(&server.url());
     let mut lattice = Lattice::start::<MessagingRabbitMq>().await;
     let publisher = publisher(&mut lattice, &server.url()).await;
     let config = [("url", &*shaky), ("subscriptions", "shaky")];
@@ -270,7 +246,7 @@ async fn what_a_lost_connection_brought_is_delivered_once(server: &Service) {
     let own = own("shaky");
     let is_taken = async || (count(&server.url(), &own).await == Some(0)).then_some(());
     until(is_taken).await;
-    cut.notify_waiters();
+    middleman.cut();
     // It is taken again by the next connection.
     tokio::time::sleep(Duration::from_secs(3)).await;
     until(is_taken).await;
@@ -350,7 +326,8 @@ async fn a_link_that_moves_in_vain_is_unbound_when_it_is_deleted(url: &str) {
 }
 
 async fn a_link_that_finds_its_server_by_another_name_stays_bound(server: &Service) {
-    let (other, _cut) = between(server).await;
+    let middleman = Middleman::before(server.port()).await.unwrap();
+    let other = middleman.instead_of(&server.url());
     let mut lattice = Lattice::start::<MessagingRabbitMq>().await;
     let publisher = publisher(&mut lattice, &server.url()).await;
     let mut heard = lattice.handler("alias", |_| Said::Done).await;

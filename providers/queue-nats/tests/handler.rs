@@ -5,9 +5,12 @@ mod support;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use async_nats::Subscriber;
+use async_nats::connection::State;
 use async_nats::jetstream::consumer::PullConsumer;
+use futures::StreamExt as _;
 use lattice_core::link::LinkState;
-use lattice_nats_box::{NatsBox, NatsBoxOptions, free_port};
+use lattice_nats_box::{NatsBox, NatsBoxOptions, free_port, taken_in};
 use queue_nats::QueueNats;
 use support::{Component, Error, Lattice, Outcome, PATIENCE, attribute, body, text};
 use tokio::time::Instant;
@@ -164,6 +167,29 @@ async fn until_leased(workers: &PullConsumer, count: usize) {
     }
 }
 
+/// Waits until this process has noticed that the lattice's NATS is away.
+async fn until_cut_off(lattice: &Lattice) {
+    let until = Instant::now() + PATIENCE;
+    while lattice.peer.nats().connection_state() == State::Connected {
+        assert!(Instant::now() < until, "it is connected");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until the time of a message at work was extended so often.
+async fn until_extended(said: &mut Subscriber, count: usize) {
+    for _ in 0..count {
+        let extended =
+            async { while said.next().await.expect("a connection").payload != "+WPI" {} };
+        let in_time = tokio::time::timeout(PATIENCE, extended).await;
+        in_time.expect("the lease is extended");
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "listens to what the provider tells the backend"
+)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_wait_while_the_lattice_is_away_and_their_backend_is_not() {
     let mut lattice = Lattice::start::<QueueNats>(&[]).await;
@@ -171,24 +197,34 @@ async fn messages_wait_while_the_lattice_is_away_and_their_backend_is_not() {
     let config = [("cluster_uri", backend.url.as_str()), ("queue", QUEUE)];
     let sender = lattice.link("sender", "default", &config).await;
     let mut worker = lattice.handle("worker").await;
-    let hasty = [("max_attempts", "1"), ("timeout_ms", "300")];
+    let hasty = [
+        ("max_attempts", "1"),
+        ("timeout_ms", "300"),
+        ("lease_ms", "1800"),
+    ];
     let handler = [&config[..], &hasty[..]].concat();
     lattice.link_handler("worker", &handler).await;
-    // It comes when the lattice has gone.
-    sender.send_later("", &text("kept"), 1500).await.unwrap();
+    let client = backend.client().await.unwrap();
+    let mut said = client.subscribe("$JS.ACK.>").await.unwrap();
+    taken_in(&client).await.unwrap();
     lattice.nats.stop();
-    let js = async_nats::jetstream::new(backend.client().await.unwrap());
+    until_cut_off(&lattice).await;
+    let js = async_nats::jetstream::new(client);
+    let kept = js.publish("queue_default_jobs.one", "kept".into()).await;
+    kept.unwrap().await.unwrap();
     let stream = js.get_stream("queue_default_jobs").await.unwrap();
     let workers: PullConsumer = stream.get_consumer("workers").await.unwrap();
     until_leased(&workers, 1).await;
-    // Several times as long as a call may take, none of which leaves the process.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // Each is a third of the lease, twice as long as a call may take. None of those leaves the process.
+    until_extended(&mut said, 3).await;
     until_leased(&workers, 1).await;
     lattice.nats.restart().await.unwrap();
     let (delivery, answer) = worker.next().await;
     assert_eq!((body(&delivery).as_str(), delivery.attempt), ("kept", 1));
     answer.send(Outcome::Ack).unwrap();
-    until_leased(&workers, 0).await;
+    sender
+        .until_depth("", |depth| depth.leased == Some(0))
+        .await;
     let dead = js.get_stream("queue_default_jobs-dead").await;
     assert!(dead.is_err(), "there are dead letters");
 }

@@ -75,6 +75,11 @@ pub(crate) fn step(
         None if now < next => return Ok(Step::Wait(next)),
         None => next,
     };
+    due_since(record, next, now, taker)
+}
+
+/// What is to be done about a job whose ticks have been due since `next`: the latest of them counts.
+fn due_since(record: &Record, next: u64, now: u64, taker: &Taker) -> Result<Step, ScheduleError> {
     let plan = record.plan()?;
     let latest = plan.latest(next, now);
     let after = match record.period() {
@@ -82,23 +87,36 @@ pub(crate) fn step(
         Some(period) => Some(latest.due.saturating_add(period)),
         None => plan.after(latest.due),
     };
-    let lost = record.lost.saturating_add(latest.skipped);
-    let before = record.running.as_ref();
-    let before = before.filter(|running| !running.replaced);
-    let (missed, tried) = match (before, latest.skipped) {
-        // The tick before is lost, and what was tried was tried with it.
-        (Some(_), _) => (lost.saturating_add(1), Tried::default()),
-        (None, 0) => {
-            let again = record.tried.again;
-            // By the clock of the copy that failed: one that is ahead does not hold the job up.
-            let in_reach = again <= now.saturating_add(LONGEST_RETRY_MS);
-            if now < again && in_reach {
-                return Ok(Step::Wait(after.map_or(again, |after| after.min(again))));
-            }
-            (lost, record.tried)
-        }
+    let running = record.running.as_ref();
+    let is_lost = running.is_some_and(|running| !running.replaced);
+    if !is_lost
+        && latest.skipped == 0
+        && let Some(again) = put_off(record, now)
+    {
+        return Ok(Step::Wait(after.map_or(again, |after| after.min(again))));
+    }
+    let (missed, tried) = before_it(record, is_lost, latest.skipped);
+    Ok(take(record, latest.due, missed, after, tried, taker))
+}
+
+/// Until when a tick waits that could not be told: by the clock of the copy that failed, of which one that is
+/// ahead does not hold the job up.
+fn put_off(record: &Record, now: u64) -> Option<u64> {
+    let again = record.tried.again;
+    let in_reach = again <= now.saturating_add(LONGEST_RETRY_MS);
+    (now < again && in_reach).then_some(again)
+}
+
+/// How many ticks before the one that is due were missed, and what was tried with it. `is_lost` says that the
+/// one before was being told by somebody who is gone; `skipped` were due since and are over.
+fn before_it(record: &Record, is_lost: bool, skipped: u32) -> (u32, Tried) {
+    let lost = record.lost.saturating_add(skipped);
+    match (is_lost, skipped) {
+        // What was tried was tried with the lost one.
+        (true, _) => (lost.saturating_add(1), Tried::default()),
+        (false, 0) => (lost, record.tried),
         // The next tick is over. The component may have heard of it, with all that was missed before.
-        (None, skipped) => {
+        (false, skipped) => {
             let tried = Tried {
                 attempts: 0,
                 ..record.tried
@@ -108,8 +126,7 @@ pub(crate) fn step(
                 _ => (skipped - 1, tried),
             }
         }
-    };
-    Ok(take(record, latest.due, missed, after, tried, taker))
+    }
 }
 
 /// The tick that is due now though the next one is said to be far: the clock by which that was said was set

@@ -5,19 +5,12 @@
 
 mod support;
 
-use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::jetstream;
-use lattice_nats_box::NatsBox;
+use lattice_nats_box::{Middleman, NatsBox};
 use serde_json::{Value, json};
 use support::{Lattice, PATIENCE, Plan, Trigger};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_schedule-nats-provider");
 const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -25,50 +18,6 @@ const MS: fn(u64) -> Duration = Duration::from_millis;
 fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     now.as_millis().try_into().unwrap()
-}
-
-/// Stands before a server, and hands on what that says so many milliseconds later.
-async fn late(port: u16) -> (String, Arc<AtomicU64>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("nats://{}", listener.local_addr().unwrap());
-    let by = Arc::new(AtomicU64::new(0));
-    let how_late = Arc::clone(&by);
-    tokio::spawn(async move {
-        while let Ok((near, _)) = listener.accept().await {
-            tokio::spawn(pass(near, port, Arc::clone(&how_late)));
-        }
-    });
-    (url, by)
-}
-
-async fn pass(near: TcpStream, port: u16, by: Arc<AtomicU64>) -> io::Result<()> {
-    let far = TcpStream::connect(("127.0.0.1", port)).await?;
-    let (mut from_near, mut to_near) = near.into_split();
-    let (mut from_far, mut to_far) = far.into_split();
-    let (heard, mut late) = mpsc::channel(1024);
-    let hear = async {
-        loop {
-            let mut piece = vec![0; 64 * 1024];
-            let len = from_far.read(&mut piece).await?;
-            piece.truncate(len);
-            let due = Instant::now() + MS(by.load(Ordering::SeqCst));
-            if len == 0 || heard.send((due, piece)).await.is_err() {
-                return io::Result::Ok(());
-            }
-        }
-    };
-    let say = async {
-        while let Some((due, piece)) = late.recv().await {
-            tokio::time::sleep_until(due).await;
-            to_near.write_all(&piece).await?;
-        }
-        io::Result::Ok(())
-    };
-    tokio::select! {
-        ended = hear => ended,
-        ended = say => ended,
-        ended = tokio::io::copy(&mut from_near, &mut to_far) => ended.map(drop),
-    }
 }
 
 /// The provider can take the tick, but not call the component.
@@ -138,7 +87,8 @@ async fn handlers_do_not_overlap_after_an_outage_of_the_jobs() {
 async fn who_tells_of_a_tick_is_not_taken_for_gone_while_answers_are_late() {
     let mut lattice = Lattice::start(PROGRAM).await;
     let nats = NatsBox::start().await.unwrap();
-    let (url, by) = late(nats.port).await;
+    let middleman = Middleman::before(nats.port).await.unwrap();
+    let url = middleman.instead_of(&nats.url);
     let mut told = lattice.listen("cart").await;
     let config = [("cluster_uri", url.as_str()), ("deadline_ms", "60000")];
     let cart = lattice.link("cart", "default", &config).await;
@@ -146,6 +96,6 @@ async fn who_tells_of_a_tick_is_not_taken_for_gone_while_answers_are_late() {
     *told.plans.lock() = vec![Plan::Take(MS(40_000))];
     cart.put("job", Trigger::EveryMs(300)).await.unwrap();
     told.tick().await;
-    by.store(1300, Ordering::SeqCst);
+    middleman.delay_answers(MS(1300));
     assert_eq!(told.within(MS(9000)).await, [], "it is under way");
 }

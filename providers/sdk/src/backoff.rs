@@ -24,14 +24,15 @@ impl Backoff {
     /// The next delay.
     pub fn delay(&mut self) -> Duration {
         let base = self.next;
-        self.next = (base * 2).min(self.longest);
+        self.next = base.saturating_mul(2).min(self.longest);
         spread(base, RandomState::new().build_hasher().finish())
     }
 }
 
 fn spread(base: Duration, random: u64) -> Duration {
     let per_mille = 800 + u32::try_from(random % 401).unwrap_or(0);
-    base * per_mille / 1000
+    // Divided first, so that no delay is too long for it.
+    (base / 1000).saturating_mul(per_mille)
 }
 
 #[cfg(test)]
@@ -52,5 +53,12 @@ mod tests {
         let base = Duration::from_secs(1);
         assert_eq!(spread(base, 0), Duration::from_millis(800));
         assert_eq!(spread(base, 400), Duration::from_millis(1200));
+    }
+
+    #[test]
+    fn no_delay_is_too_long_to_be_spread_or_doubled() {
+        let mut backoff = Backoff::new(Duration::MAX, Duration::MAX);
+        let least = Duration::MAX / 1000 * 799;
+        assert!(backoff.delay() > least && backoff.delay() > least);
     }
 }

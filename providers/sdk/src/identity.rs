@@ -15,6 +15,7 @@ use lattice_core::{ComponentId, LatticeName};
 use lattice_rpc::Auth;
 use tokio::sync::mpsc;
 
+use crate::complaint;
 use crate::error::RunError;
 use crate::failures::tell_host;
 
@@ -77,7 +78,12 @@ async fn renew(auth: Auth, nats: &Client, subject: String) {
         match read.map(|tokens| auth.renew(tokens)) {
             Ok(true) => tracing::debug!("took tokens that hold for longer"),
             Ok(false) => tracing::warn!("ignored tokens that are not those of this provider"),
-            Err(error) => tracing::warn!(%error, "ignored tokens that are not readable"),
+            Err(error) => {
+                if let Some(untold) = complaint::turn(&"tokens") {
+                    let error = complaint::clipped(&error);
+                    tracing::warn!(error, untold, "ignored tokens that are not readable");
+                }
+            }
         }
     }
 }

@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use self::callbacks::caught;
 use self::worker::Worker;
+use crate::complaint;
 use crate::error::LinkError;
 use crate::link::{self, LinkKey, LinkRole, ProviderLink, Unsealer};
 use crate::provider::Provider;
@@ -101,7 +102,10 @@ impl<P: Provider> Links<P> {
             Ok(arrived) => arrived,
             Err(error) => {
                 let reason = error.reason();
-                tracing::error!(reason, "cannot take in a link");
+                if let Some(untold) = complaint::turn(&"link put") {
+                    let reason = complaint::clipped(&reason);
+                    tracing::error!(reason, untold, "cannot take in a link");
+                }
                 self.report(LinkReport {
                     state: LinkState::Failed,
                     reason: Some(reason),
@@ -224,7 +228,10 @@ impl<P: Provider> Links<P> {
         let key = match link::read(self.session.id(), None, message) {
             Ok(arrived) => arrived.key,
             Err(error) => {
-                tracing::error!(reason = error.reason(), "cannot delete a link");
+                if let Some(untold) = complaint::turn(&"link delete") {
+                    let reason = complaint::clipped(&error.reason());
+                    tracing::error!(reason, untold, "cannot delete a link");
+                }
                 return;
             }
         };

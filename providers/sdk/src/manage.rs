@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::complaint;
 use crate::link::Unsealer;
 use crate::links::{Links, caught};
 use crate::provider::{ConfigChange, Provider};
@@ -240,7 +241,12 @@ impl<P: Provider> Manager<P> {
                     self.secrets.send_modify(|changes| *changes += 1);
                 }
             }
-            Err(error) => tracing::error!(reason = error.reason(), "did not take new secrets"),
+            Err(error) => {
+                if let Some(untold) = complaint::turn(&"secrets") {
+                    let reason = complaint::clipped(&error.reason());
+                    tracing::error!(reason, untold, "did not take new secrets");
+                }
+            }
         }
     }
 
@@ -254,7 +260,12 @@ impl<P: Provider> Manager<P> {
             return;
         };
         if self.tasks.len() >= MAX_ANSWERS {
-            tracing::warn!("left a management request unanswered: too many at once");
+            if let Some(untold) = complaint::turn(&"unanswered") {
+                tracing::warn!(
+                    untold,
+                    "left a management request unanswered: too many at once"
+                );
+            }
             return;
         }
         let nats = self.session.peer().nats().clone();
@@ -270,8 +281,14 @@ async fn next(messages: &mut Option<Subscriber>) -> Option<Message> {
     messages.as_mut()?.next().await
 }
 
+/// Tells of a message that cannot be read. Whoever may publish there can send any number of them, and the
+/// error repeats what stands in them: as a text its lines are not those of the log.
 fn unreadable(message: &Message, error: &JsonError) {
-    tracing::error!(subject = %message.subject, %error, "cannot read a management message");
+    let subject = message.subject.as_str();
+    if let Some(untold) = complaint::turn(&("unreadable", subject)) {
+        let error = complaint::clipped(error);
+        tracing::error!(subject, error, untold, "cannot read a management message");
+    }
 }
 
 pub(crate) async fn publish(nats: &Client, subject: Subject, payload: Bytes) {

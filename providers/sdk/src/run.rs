@@ -18,6 +18,7 @@ use crate::describe;
 use crate::error::RunError;
 use crate::failures::Failures;
 use crate::identity::Identity;
+use crate::link::Unsealer;
 use crate::links::Links;
 use crate::manage::{
     Ended, Manager, Subscriptions, pass_config, pass_secrets, publish, publish_reports,
@@ -166,29 +167,50 @@ async fn run_peer<P: Provider>(
         None => None,
     };
     let subscriptions = Subscriptions::new(&session, unsealer.as_ref()).await?;
-    let provider = P::start(session.clone())
-        .await
-        .map_err(|source| RunError::Start {
-            provider: P::NAME,
-            source,
-        })?;
-    describe::serve::<P>(&session)
-        .await
-        .map_err(|source| RunError::Start {
-            provider: P::NAME,
-            source: source.into(),
-        })?;
-    // Covers the management subjects and the functions alike: once the server has confirmed,
-    // no link and no call can be missed.
-    session.peer().confirm(NATS_LIMIT).await?;
-    let (links, reports) = Links::new(session.clone(), Arc::clone(&provider), unsealer);
-    let links = Arc::new(links);
-    let (config, configs) = watch::channel((*session.config()).clone());
+    let provider = started::<P>(&session).await?;
     let mut helpers = JoinSet::new();
     if let Some(renewal) = renewal {
         helpers.spawn(renewal.run());
     }
+    let manager = managed(session, provider, unsealer, &mut helpers);
+    for link in initial {
+        // What is wrong with a link is logged and reported where it is found.
+        drop(manager.links.put(link));
+    }
+    let session = &manager.session;
+    tracing::info!(provider = P::NAME, id = %session.id(), lattice = %session.lattice(), "started");
+    let ended = manager.run(subscriptions, &stop).await;
+    let done = finish(manager, ended).await;
+    helpers.shutdown().await;
+    done
+}
+
+/// Starts the provider itself, up to where it is known to be reached.
+async fn started<P: Provider>(session: &Session) -> Result<Arc<P>, RunError> {
+    let failed = |source| RunError::Start {
+        provider: P::NAME,
+        source,
+    };
+    let provider = P::start(session.clone()).await.map_err(failed)?;
+    let described = describe::serve::<P>(session).await;
+    described.map_err(|source| failed(source.into()))?;
+    // Covers the management subjects and the functions alike: once the server has confirmed,
+    // no link and no call can be missed.
+    session.peer().confirm(NATS_LIMIT).await?;
+    Ok(provider)
+}
+
+/// What manages a provider that has started, with `helpers` to pass on what it is told.
+fn managed<P: Provider>(
+    session: Session,
+    provider: Arc<P>,
+    unsealer: Option<Unsealer>,
+    helpers: &mut JoinSet<()>,
+) -> Manager<P> {
+    let (links, reports) = Links::new(session.clone(), Arc::clone(&provider), unsealer);
+    let links = Arc::new(links);
     helpers.spawn(publish_reports(session.clone(), reports));
+    let (config, configs) = watch::channel((*session.config()).clone());
     helpers.spawn(pass_config(
         Arc::clone(&provider),
         Arc::clone(&links),
@@ -200,23 +222,14 @@ async fn run_peer<P: Provider>(
         Arc::clone(&links),
         changes,
     ));
-    for link in initial {
-        // What is wrong with a link is logged and reported where it is found.
-        drop(links.put(link));
-    }
-    tracing::info!(provider = P::NAME, id = %session.id(), lattice = %session.lattice(), "started");
-    let manager = Manager {
+    Manager {
         session,
         provider,
         links,
         tasks: TaskTracker::new(),
         config,
         secrets,
-    };
-    let ended = manager.run(subscriptions, &stop).await;
-    let done = finish(manager, ended).await;
-    helpers.shutdown().await;
-    done
+    }
 }
 
 /// Stops taking calls, lets what is under way finish, and says good-bye.

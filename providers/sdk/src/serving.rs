@@ -9,6 +9,7 @@ use std::any::{Any, TypeId};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use lattice_codec::{DecodeError, Reader};
@@ -129,6 +130,7 @@ pub struct Server {
     checks: Vec<(&'static str, &'static str, Check)>,
     lanes: Vec<(&'static str, &'static str, Lane)>,
     directs: Vec<(&'static str, &'static str, Direct)>,
+    untold: Vec<(&'static str, &'static str, Duration)>,
 }
 
 impl Server {
@@ -139,6 +141,7 @@ impl Server {
             checks: Vec::new(),
             lanes: Vec::new(),
             directs: Vec::new(),
+            untold: Vec::new(),
         }
     }
 
@@ -162,6 +165,19 @@ impl Server {
             Box::pin(decoded(handler, context, params, responder))
         }));
         self.directs.push((instance, function, direct));
+        self
+    }
+
+    /// Gives the calls of a function this time whose callers tell no deadline, in place of the
+    /// [default](Session::default_deadline). The function is named as in the WIT package.
+    #[allow(dead_code, reason = "used by the capabilities that are chosen")]
+    pub(crate) fn untold(
+        mut self,
+        instance: &'static str,
+        function: &'static str,
+        time: Duration,
+    ) -> Self {
+        self.untold.push((instance, function, time));
         self
     }
 
@@ -253,11 +269,24 @@ impl Server {
                 bindings: tokio::sync::Mutex::new(Some(bindings)),
             });
             let handler = move |call| Arc::clone(&function).answer(call);
+            let options = self.options((instance, name), takes);
             self.session
-                .serve_taking(takes, instance, on_wire, handler)
+                .serve_with(options, instance, on_wire, handler)
                 .await?;
         }
         Ok(())
+    }
+
+    /// How a function is served.
+    fn options(&self, wanted: (&str, &str), takes: Option<TypeId>) -> ServeOptions {
+        let shared = self.session.serve_options();
+        let mut untold = self.untold.iter();
+        let untold = untold.find(|(of, name, _)| (*of, *name) == wanted);
+        ServeOptions {
+            takes,
+            default_deadline: untold.map_or(shared.default_deadline, |(_, _, time)| *time),
+            ..shared
+        }
     }
 
     fn take(&self, instance: &str, function: &str) -> Result<Slot, ServeError> {

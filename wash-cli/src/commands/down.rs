@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use lattice_core::subject::store;
+use lattice_nats::connection::ServerAddress;
 use lattice_nats::connection::options::Given;
 use serde_json::{Map, Value};
 
 use super::up::stuck;
-use crate::connection::{ConnectionArgs, is_local, port_apart};
+use crate::connection::{ConnectionArgs, is_here, said};
 use crate::error::{CliError, Code, Result};
 use crate::lattice_dir::{HostEntry, LatticeDir, LocalAddress};
 use crate::local::{self, BrokerStop, Stopped};
@@ -98,17 +99,18 @@ fn tell_of_arguments(args: &Args, names_login: bool, ui: &Ui) {
 /// An address names another lattice than the one of this machine, which must not be stopped in its
 /// place.
 fn refuse_elsewhere(lattice: &str, given: &Given, running: &LocalAddress) -> Result<()> {
-    let port = running.port;
+    let port = running.server.port();
     // The hosts of this machine may use a server elsewhere.
-    let same = |host: &str| is_local(host) || host == running.host;
-    let (host, behind) = port_apart(given.host.clone(), None);
+    let same =
+        |host: &ServerAddress| is_here(host) || host.host_text() == running.server.host_text();
+    let (host, behind) = said(given.host.as_deref(), None);
     let host = host.filter(|host| !same(host));
     // Which of two ports is meant, where variables name both, nobody knows.
     let mut named = [behind, given.port].into_iter().flatten();
     let other = named.find(|other| *other != port);
     let what = match (host, other) {
         (None, None) => return Ok(()),
-        (Some(host), _) => format!("at `{host}`"),
+        (Some(host), _) => format!("at `{}`", host.without_login().host_text()),
         (None, Some(other)) => format!("at port {other}"),
     };
     let text = format!("lattice `{lattice}` of this machine runs at port {port}, not {what}");
@@ -302,8 +304,7 @@ mod tests {
             ..Given::default()
         };
         let running = |host: &str| LocalAddress {
-            host: host.to_owned(),
-            port: 4222,
+            server: ServerAddress::of(host).with_port(4222),
             wanted_port: 4222,
             access: None,
             own: None,
@@ -313,6 +314,9 @@ mod tests {
         assert!(refuse_elsewhere("x", &given(Some("127.0.0.1:4222"), None), &here).is_ok());
         let far = running("10.0.0.1");
         assert!(refuse_elsewhere("x", &given(Some("10.0.0.1"), None), &far).is_ok());
+        let other = given(Some("tls://me:word@10.0.0.2:4222"), None);
+        let text = refuse_elsewhere("x", &other, &far).unwrap_err().to_string();
+        assert!(text.ends_with("not at `tls://10.0.0.2`"), "{text}");
         for (host, port) in [
             (None, Some(4333)),
             (Some("10.0.0.1"), Some(4222)),

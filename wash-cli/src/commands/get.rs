@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use lattice_claims::epoch_seconds;
-use lattice_core::host::{Host, HostInventory};
+use lattice_core::host::{ComponentDescription, Host, HostInventory, ProviderDescription};
 use serde_json::Value;
 
 use super::inspect::date;
@@ -140,7 +140,12 @@ fn inventory_text(inventory: &HostInventory, style: Style) -> String {
         .collect();
     labels.sort();
     text.push_str(&format!("\nLabels: {}", or_none(&labels.join(", "))));
-    let components = &inventory.components;
+    text.push_str(&components_text(&inventory.components, style));
+    text.push_str(&providers_text(&inventory.providers, style));
+    text
+}
+
+fn components_text(components: &[ComponentDescription], style: Style) -> String {
     let signed = components
         .iter()
         .any(|c| claimed(&c.version, c.revision, c.expires));
@@ -158,13 +163,10 @@ fn inventory_text(inventory: &HostInventory, style: Style) -> String {
         cells.push(component.image_ref.clone().into());
         table.row(cells);
     }
-    text.push_str(&section(
-        "components",
-        inventory.components.len(),
-        &table,
-        style,
-    ));
-    let providers = &inventory.providers;
+    section("components", components.len(), &table, style)
+}
+
+fn providers_text(providers: &[ProviderDescription], style: Style) -> String {
     let signed = providers
         .iter()
         .any(|p| claimed(&p.version, p.revision, p.expires));
@@ -187,13 +189,7 @@ fn inventory_text(inventory: &HostInventory, style: Style) -> String {
         }
         table.row(cells);
     }
-    text.push_str(&section(
-        "providers",
-        inventory.providers.len(),
-        &table,
-        style,
-    ));
-    text
+    section("providers", providers.len(), &table, style)
 }
 
 /// Whether claims say something that has columns of its own.
@@ -284,7 +280,6 @@ pub(crate) fn json(value: &impl serde::Serialize) -> Result<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lattice_core::host::{ComponentDescription, ProviderDescription};
 
     #[test]
     fn an_inventory_names_what_runs() {

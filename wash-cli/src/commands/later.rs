@@ -57,77 +57,96 @@ pub(crate) enum Command {
     Capture(Args),
 }
 
+/// What is told of a command that there is none of.
+struct Told {
+    name: &'static str,
+    why: &'static str,
+    instead: &'static str,
+}
+
+const APP: Told = Told {
+    name: "app",
+    why: "applications are not managed yet",
+    instead: "start the parts with `wash start` and connect them with `wash link put`",
+};
+const DEV: Told = Told {
+    name: "dev",
+    why: "nothing is built and started again by itself yet",
+    instead: "run `wash build` and `wash up -d build/NAME.wasm`; after each change `wash build` \
+              and `wash update component`",
+};
+const UI: Told = Told {
+    name: "ui",
+    why: "there is no page for the browser yet",
+    instead: "use `wash status`, `wash get inventory --watch` and `wash get links`",
+};
+const NEW: Told = Told {
+    name: "new",
+    why: "there are no templates yet",
+    instead: "begin with a copy of a project, or with `cargo new --lib` and \
+              `crate-type = [\"cdylib\"]`; `wash build` builds it",
+};
+const PUSH: Told = Told {
+    name: "push",
+    why: "this version puts nothing into registries",
+    instead: "use `wkg oci push` or `oras push`, or start the file itself with `wash start`",
+};
+const PULL: Told = Told {
+    name: "pull",
+    why: "this version takes nothing out of registries",
+    instead: "use `wkg oci pull` or `oras pull`, and `wash start` the file; hosts start from files \
+              only",
+};
+const WIT: Told = Told {
+    name: "wit",
+    why: "WIT packages are not fetched, built or published by this version",
+    instead: "use `wkg wit`; `wash inspect FILE --wit` shows the world of a file",
+};
+const DRAIN: Told = Told {
+    name: "drain",
+    why: "wash downloads nothing, so that it has no caches",
+    instead: "hosts keep compiled code in `lattice/compiled` of the cache folder of the user \
+              (~/.cache), which may be deleted",
+};
+const PLUGIN: Told = Told {
+    name: "plugin",
+    why: "wash takes no plugins",
+    instead: "run the program of the plugin by itself",
+};
+const SPY: Told = Told {
+    name: "spy",
+    why: "calls are not shown yet",
+    instead: "use `nats sub 'LATTICE.ID.wrpc.>'` for calls that go over NATS, and the logs that \
+              `wash status` names",
+};
+const CAPTURE: Told = Told {
+    name: "capture",
+    why: "calls are not kept yet",
+    instead: "use `nats sub 'LATTICE.*.wrpc.>'` for calls that go over NATS",
+};
+
 impl Command {
-    /// The command, why there is none, and what to use.
-    fn told(&self) -> (&'static str, &'static str, &'static str) {
+    fn told(&self) -> &'static Told {
         match self {
-            Self::App(_) => (
-                "app",
-                "applications are not managed yet",
-                "start the parts with `wash start` and connect them with `wash link put`",
-            ),
-            Self::Dev(_) => (
-                "dev",
-                "nothing is built and started again by itself yet",
-                "run `wash build` and `wash up -d build/NAME.wasm`; after each change `wash build` \
-                 and `wash update component`",
-            ),
-            Self::Ui(_) => (
-                "ui",
-                "there is no page for the browser yet",
-                "use `wash status`, `wash get inventory --watch` and `wash get links`",
-            ),
-            Self::New(_) => (
-                "new",
-                "there are no templates yet",
-                "begin with a copy of a project, or with `cargo new --lib` and \
-                 `crate-type = [\"cdylib\"]`; `wash build` builds it",
-            ),
-            Self::Push(_) => (
-                "push",
-                "this version puts nothing into registries",
-                "use `wkg oci push` or `oras push`, or start the file itself with `wash start`",
-            ),
-            Self::Pull(_) => (
-                "pull",
-                "this version takes nothing out of registries",
-                "use `wkg oci pull` or `oras pull`; hosts fetch what `wash start` names themselves",
-            ),
-            Self::Wit(_) => (
-                "wit",
-                "WIT packages are not fetched, built or published by this version",
-                "use `wkg wit`; `wash inspect FILE --wit` shows the world of a file",
-            ),
-            Self::Drain(_) => (
-                "drain",
-                "wash downloads nothing, so that it has no caches",
-                "hosts keep compiled code in `lattice/compiled` of the cache folder of the user \
-                 (~/.cache), which may be deleted",
-            ),
-            Self::Plugin(_) => (
-                "plugin",
-                "wash takes no plugins",
-                "run the program of the plugin by itself",
-            ),
-            Self::Spy(_) => (
-                "spy",
-                "calls are not shown yet",
-                "use `nats sub 'LATTICE.ID.wrpc.>'` for calls that go over NATS, and the logs that \
-                 `wash status` names",
-            ),
-            Self::Capture(_) => (
-                "capture",
-                "calls are not kept yet",
-                "use `nats sub 'LATTICE.*.wrpc.>'` for calls that go over NATS",
-            ),
+            Self::App(_) => &APP,
+            Self::Dev(_) => &DEV,
+            Self::Ui(_) => &UI,
+            Self::New(_) => &NEW,
+            Self::Push(_) => &PUSH,
+            Self::Pull(_) => &PULL,
+            Self::Wit(_) => &WIT,
+            Self::Drain(_) => &DRAIN,
+            Self::Plugin(_) => &PLUGIN,
+            Self::Spy(_) => &SPY,
+            Self::Capture(_) => &CAPTURE,
         }
     }
 }
 
 pub(crate) fn run(command: &Command) -> Result<Output> {
-    let (name, why, instead) = command.told();
+    let Told { name, why, instead } = command.told();
     let text = format!("`wash {name}` of 1.x is not part of this version");
     Err(CliError::new(Code::NotSupported, text)
-        .cause(why)
-        .hint(instead))
+        .cause(*why)
+        .hint(*instead))
 }

@@ -110,8 +110,7 @@ async fn report(dir: LatticeDir) -> Option<Report> {
         return None;
     }
     let recorded = dir.recorded_address()?;
-    let LocalAddress { host, port, .. } = &recorded;
-    let nats = match (broker.is_some(), probe(host, *port).await) {
+    let nats = match (broker.is_some(), probe(&recorded.server).await) {
         (true, Probe::Nats) => State::Running,
         (true, _) => State::Silent,
         (false, Probe::Nats) => State::Elsewhere,
@@ -120,7 +119,7 @@ async fn report(dir: LatticeDir) -> Option<Report> {
     let lattice = connect(&dir, &hosts, &recorded).await;
     let states = hosts.iter().map(|entry| state(entry, lattice.as_ref()));
     let states = join_all(states).await;
-    let address = format!("{host}:{port}");
+    let address = recorded.server.to_string();
     Some(Report {
         dir,
         address,
@@ -166,8 +165,8 @@ fn ways(dir: &LatticeDir, address: &LocalAddress) -> impl Iterator<Item = Settin
     let kept = Settings::of_local(dir.name(), address);
     let given = Given {
         nats: options::Given {
-            host: Some(address.host.clone()),
-            port: Some(address.port),
+            host: Some(address.server.host_text()),
+            port: Some(address.server.port()),
             ..options::Given::default()
         },
         lattice: Some(dir.name().to_owned()),

@@ -221,22 +221,18 @@ async fn start_nats(
         server.reload();
     }
     // A lattice that moved to another port before is still the one that was wanted at the first.
-    let moved = dir.address().filter(|before| before.port == broker.port);
-    let (host, port) = settings.first_address();
+    let at_port = |before: &LocalAddress| before.server.port() == broker.port;
+    let moved = dir.address().filter(at_port);
+    let wanted_port = settings.server.port();
+    let mut settings = Settings {
+        server: settings.server.with_port(broker.port),
+        ..settings
+    };
     let address = LocalAddress {
-        port: if settings.urls.is_empty() {
-            broker.port
-        } else {
-            port
-        },
-        host,
-        wanted_port: moved.map_or(settings.port, |before| before.wanted_port),
+        server: settings.first_server(),
+        wanted_port: moved.map_or(wanted_port, |before| before.wanted_port),
         access: secure.map(Secure::access),
         own: Some(dir.broker().is_some()),
-    };
-    let mut settings = Settings {
-        port: broker.port,
-        ..settings
     };
     if let Some(secure) = secure {
         secure.settle(&mut settings);
@@ -275,7 +271,7 @@ fn secure(args: &Args, dir: &LatticeDir, settings: &Settings, ui: &Ui) -> Result
     let given = args.host.cluster_seed.as_deref();
     let cluster = given.map(crate::keys::read_given).transpose()?;
     let cluster = cluster.map(|key| key.seed());
-    Secure::prepare(dir, &settings.host, cluster.as_ref()).map(Some)
+    Secure::prepare(dir, settings.server.host(), cluster.as_ref()).map(Some)
 }
 
 /// `up` wants at least one host; `--hosts` names the number; `--multi-local` adds to those there.
@@ -299,7 +295,7 @@ fn down_command(lattice: &str) -> String {
 
 impl Running {
     fn nats_url(&self) -> String {
-        format!("{}:{}", self.address.host, self.address.port)
+        self.address.server.to_string()
     }
 
     fn down(&self) -> String {
@@ -414,14 +410,14 @@ pub(crate) fn stuck(id: &str) -> CliError {
 mod tests {
     use super::*;
     use crate::process::ProcessRecord;
+    use lattice_nats::connection::ServerAddress;
 
     #[test]
     fn a_failed_start_moves_the_lattice_back_unless_its_server_stays() {
         let folder = tempfile::tempdir().unwrap();
         let dir = LatticeDir::at("x", folder.path());
         let at = |port| LocalAddress {
-            host: "127.0.0.1".to_owned(),
-            port,
+            server: ServerAddress::of("127.0.0.1").with_port(port),
             wanted_port: port,
             access: None,
             own: Some(true),

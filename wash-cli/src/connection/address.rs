@@ -3,12 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use lattice_nats::connection::{options, without_login};
+use lattice_nats::connection::{ServerAddress, options, without_login};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
 use super::greeting::{connectable, server_id};
-use super::settings::{DEFAULT_PORT, Settings, Side, variable};
+use super::settings::{Settings, Side, variable};
 use crate::error::{CliError, Code, Result};
 
 /// How long it may take to look a name up.
@@ -19,68 +19,67 @@ const NOBODYS_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 /// A port for sockets by which nothing is sent.
 const ANY_PORT: u16 = 9;
 
+/// Host and port, as far as they are said.
+pub(crate) type Said = (Option<ServerAddress>, Option<u16>);
+
+/// Takes a host apart that may have a port behind it; that counts for more than one that is said
+/// besides.
+pub(crate) fn said(host: Option<&str>, port: Option<u16>) -> Said {
+    let host = host.map(ServerAddress::of);
+    let behind = host.as_ref().and_then(ServerAddress::said_port);
+    (host, behind.or(port))
+}
+
 impl Settings {
     /// The port of the server of this machine that these lead to, if they lead to one.
     pub(crate) async fn local_port(&self) -> Option<u16> {
-        for url in self.connection().servers {
-            let (host, port) = split_address(&without_login(&url));
-            if leads_here(&host).await {
-                return Some(port);
+        for server in self.servers() {
+            if leads_here(server).await {
+                return Some(server.port());
             }
         }
         None
     }
 }
 
-/// Whether a host is this machine, as people write it.
-pub(crate) fn is_local(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || bare
-            .parse::<IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
+/// Whether a server is of this machine and plainly said, as those are that `wash up` starts.
+pub(crate) fn is_here(server: &ServerAddress) -> bool {
+    server.is_bare() && server.is_local()
 }
 
-/// The same for one that may have a scheme in front.
-pub(crate) fn is_local_server(host: &str) -> bool {
-    is_local(without_scheme(host))
-}
-
-/// The same for one that may also be a name of this machine, or an address of one of its networks. A
-/// name that nobody knows leads nowhere. That keeps a server; it is not enough to end one, which
+/// Whether a server is of this machine, perhaps by a name of it or at an address of one of its networks.
+/// A name that nobody knows leads nowhere. That keeps a server; it is not enough to end one, which
 /// [`leads_to_own`] is for.
-async fn leads_here(host: &str) -> bool {
-    if is_local_server(host) {
+async fn leads_here(server: &ServerAddress) -> bool {
+    if server.is_local() {
         return true;
     }
-    let bare = without_scheme(host);
-    let bare = bare.trim_start_matches('[').trim_end_matches(']');
-    match timeout(LOOKUP, lookup_host((bare, 0_u16))).await {
+    match timeout(LOOKUP, lookup_host((server.host(), 0_u16))).await {
         Ok(Ok(mut found)) => found.any(is_of_this_machine),
         _ => false,
     }
 }
 
-/// Whether what listens there is, for certain, the server that listens at `own` of this machine and the
-/// same port. Who ends it, or has hosts use it, has to know: a second server may listen at another address
-/// alone, and an address of this machine may be handed on to elsewhere.
-pub(crate) async fn leads_to_own(host: &str, port: u16, own: &str) -> bool {
-    if literal(host).is_some_and(|address| literal(own) == Some(address)) {
+/// Whether what listens there is, for certain, the server that listens at the host `own` of this machine
+/// and the same port. Who ends it, or has hosts use it, has to know: a second server may listen at another
+/// address alone, and an address of this machine may be handed on to elsewhere.
+pub(crate) async fn leads_to_own(server: &ServerAddress, own: &ServerAddress) -> bool {
+    if literal(server).is_some_and(|address| literal(own) == Some(address)) {
         return true;
     }
-    if !leads_here(host).await {
+    if !leads_here(server).await {
         return false;
     }
-    let (there, own) = tokio::join!(server_id(host, port), server_id(own, port));
+    let own = own.clone().with_port(server.port());
+    let (there, own) = tokio::join!(server_id(server), server_id(&own));
     there.is_some() && there == own
 }
 
 /// The address that one connects to, where no name has to be looked up.
-fn literal(host: &str) -> Option<IpAddr> {
-    let bare = without_scheme(host);
-    match bare.trim_start_matches('[').trim_end_matches(']') {
+fn literal(server: &ServerAddress) -> Option<IpAddr> {
+    match server.host() {
         "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
-        bare => bare.parse().ok().map(connectable),
+        _ => server.ip().map(connectable),
     }
 }
 
@@ -112,24 +111,11 @@ fn speaks_from(mut address: SocketAddr) -> bool {
     from.is_ok_and(|from| from.ip() == address.ip())
 }
 
-pub(super) fn without_scheme(host: &str) -> &str {
-    host.split_once("://").map_or(host, |(_, bare)| bare)
-}
-
-/// Takes the port off a host that has one behind it; it counts for more than one that is said
-/// besides.
-pub(crate) fn port_apart(host: Option<String>, port: Option<u16>) -> (Option<String>, Option<u16>) {
-    match host.as_deref().and_then(split_port) {
-        Some((host, port)) => (Some(host.to_owned()), Some(port)),
-        None => (host, port),
-    }
-}
-
 /// Refuses a port on the command line beside a host, perhaps of a variable, with another one behind it:
 /// nobody knows which is meant.
 pub(super) fn refuse_two_ports(nats: &options::Given, side: Side) -> Result<()> {
-    let behind = nats.host.as_deref().and_then(split_port);
-    let (Some((_, behind)), Some(port), Some(host)) = (behind, nats.port, &nats.host) else {
+    let (_, behind) = said(nats.host.as_deref(), None);
+    let (Some(behind), Some(port), Some(host)) = (behind, nats.port, &nats.host) else {
         return Ok(());
     };
     if port == behind || !nats.urls.is_empty() || is_of_variable(side, port) {
@@ -154,52 +140,19 @@ fn is_of_variable(side: Side, port: u16) -> bool {
         .any(|said| said == port)
 }
 
-/// The host and the port of what has both, perhaps with a scheme.
-pub(crate) fn split_port(host: &str) -> Option<(&str, u16)> {
-    let host = host.trim_end_matches('/');
-    let both = host.rsplit_once(':');
-    let (front, port) = both.filter(|_| has_port(without_scheme(host)))?;
-    Some((front, port.parse().ok()?))
-}
-
-/// The host, perhaps with its scheme, and the port of an address.
-pub(super) fn split_address(url: &str) -> (String, u16) {
-    let url = url.trim_end_matches('/');
-    match url
-        .rsplit_once(':')
-        .map(|(host, port)| (host, port.parse()))
-    {
-        Some((host, Ok(port))) => (host.to_owned(), port),
-        _ => (url.to_owned(), DEFAULT_PORT),
-    }
-}
-
-pub(super) fn has_port(host: &str) -> bool {
-    let after = host.rsplit_once(']').map_or(host, |(_, after)| after);
-    after.matches(':').count() == 1 && !after.ends_with(':')
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{Given, greeter};
     use super::*;
 
     #[test]
-    fn this_machine_is_known_however_it_is_written() {
-        for host in [
-            "127.0.0.1",
-            "127.0.0.2",
-            "localhost",
-            "::1",
-            "[::1]",
-            "0.0.0.0",
-        ] {
-            assert!(is_local(host), "{host}");
+    fn only_a_server_that_is_plainly_said_is_one_to_start() {
+        for host in ["127.0.0.1:4333", "localhost", "::1", "[::1]", "0.0.0.0"] {
+            assert!(is_here(&ServerAddress::of(host)), "{host}");
         }
-        for host in ["10.0.0.1", "nats.test", "tls://127.0.0.1", ""] {
-            assert!(!is_local(host), "{host}");
+        for host in ["10.0.0.1", "tls://127.0.0.1", "word@127.0.0.1", "127.1"] {
+            assert!(!is_here(&ServerAddress::of(host)), "{host}");
         }
-        assert!(is_local_server("tls://127.0.0.1") && !is_local_server("tls://nats.test"));
     }
 
     #[tokio::test]
@@ -210,13 +163,15 @@ mod tests {
             ("127.0.0.1:4444", Some(4444)),
             // This is 127.0.0.1 only to who looks it up.
             ("127.1", Some(4333)),
+            ("me:word@127.0.0.1", Some(4333)),
+            ("tls://word@[::1]:4444", Some(4444)),
             ("203.0.113.9", None),
         ] {
             let settings = Settings::at(host, 4333);
             assert_eq!(settings.local_port().await, port, "{host}");
         }
         let at = |urls: &[&str]| Settings {
-            urls: urls.iter().map(|url| (*url).to_owned()).collect(),
+            urls: urls.iter().map(|url| ServerAddress::of(url)).collect(),
             ..Settings::at("127.0.0.1", 4222)
         };
         let far = "tls://203.0.113.9:5555";
@@ -237,6 +192,8 @@ mod tests {
             ("localhost", true),
             ("127.1", true),
             ("tls://127.1", true),
+            ("tls://word@127.0.0.1", true),
+            ("word@127.1", true),
             // Another one, and nobody.
             ("127.0.0.2", false),
             ("127.2", false),
@@ -244,7 +201,9 @@ mod tests {
             ("127.3", false),
             ("203.0.113.9", false),
         ] {
-            assert_eq!(leads_to_own(host, port, own).await, is_own, "{host}");
+            let server = ServerAddress::of(host).with_port(port);
+            let own = ServerAddress::of(own);
+            assert_eq!(leads_to_own(&server, &own).await, is_own, "{host}");
         }
     }
 
@@ -253,7 +212,9 @@ mod tests {
         let own = "0.0.0.0";
         let port = greeter(own, 0, "OWN").await;
         for host in [own, "127.0.0.1", "127.0.0.2", "127.2"] {
-            assert!(leads_to_own(host, port, own).await, "{host}");
+            let server = ServerAddress::of(host).with_port(port);
+            let own = ServerAddress::of(own);
+            assert!(leads_to_own(&server, &own).await, "{host}");
         }
     }
 
@@ -295,21 +256,19 @@ mod tests {
     }
 
     #[test]
-    fn a_port_behind_a_host_is_taken_off() {
-        for (host, split) in [
-            ("127.0.0.1:4333", Some(("127.0.0.1", 4333))),
-            ("tls://nats.test:4333/", Some(("tls://nats.test", 4333))),
-            ("[::1]:4333", Some(("[::1]", 4333))),
-            ("127.0.0.1", None),
-            ("tls://nats.test", None),
-            ("::1", None),
-            ("[::1]", None),
-            ("nats.test:port", None),
+    fn a_port_behind_a_host_counts_for_more_than_one_besides() {
+        for (host, port) in [
+            ("a", 2),
+            ("a:1", 1),
+            ("tls://me:word@a:1/", 1),
+            ("tls://a", 2),
+            ("::1", 2),
+            ("[::1]:1", 1),
+            ("a:port", 2),
         ] {
-            assert_eq!(split_port(host), split, "{host}");
+            assert_eq!(said(Some(host), Some(2)).1, Some(port), "{host}");
         }
-        let host = |host: &str| Some(host.to_owned());
-        assert_eq!(port_apart(host("a:1"), Some(2)), (host("a"), Some(1)));
-        assert_eq!(port_apart(host("a"), Some(2)), (host("a"), Some(2)));
+        assert_eq!(said(None, Some(2)), (None, Some(2)));
+        assert_eq!(said(Some("a"), None).1, None);
     }
 }

@@ -1,14 +1,13 @@
 //! What a NATS server says before anybody has asked.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use lattice_nats::connection::ServerAddress;
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-
-use super::address::without_scheme;
 
 /// How long a server may take to be reached, and how long to greet.
 pub(crate) const GREETING: Duration = Duration::from_millis(1500);
@@ -22,24 +21,20 @@ struct Info {
 }
 
 /// Connects to who listens there.
-pub(crate) async fn reach(host: &str, port: u16) -> Option<TcpStream> {
-    let bare = without_scheme(host);
-    let bare = bare.trim_start_matches('[').trim_end_matches(']');
-    let address = bare
-        .parse::<IpAddr>()
-        .map(|ip| SocketAddr::new(connectable(ip), port));
+pub(crate) async fn reach(server: &ServerAddress) -> Option<TcpStream> {
+    let port = server.port();
     let connecting = async {
-        match address {
-            Ok(address) => TcpStream::connect(address).await,
-            Err(_) => TcpStream::connect((bare, port)).await,
+        match server.ip().map(connectable) {
+            Some(ip) => TcpStream::connect((ip, port)).await,
+            None => TcpStream::connect((server.host(), port)).await,
         }
     };
     timeout(GREETING, connecting).await.ok()?.ok()
 }
 
 /// The id that the server there has given itself, which no other has.
-pub(super) async fn server_id(host: &str, port: u16) -> Option<String> {
-    let stream = reach(host, port).await?;
+pub(super) async fn server_id(server: &ServerAddress) -> Option<String> {
+    let stream = reach(server).await?;
     let mut reader = BufReader::new(stream.take(LONGEST));
     let mut line = String::new();
     let reading = timeout(GREETING, reader.read_line(&mut line));
@@ -80,10 +75,18 @@ mod tests {
     #[tokio::test]
     async fn a_server_is_known_by_its_id() {
         let port = greeter("127.0.0.1", 0, "NA").await;
-        for host in ["127.0.0.1", "tls://127.0.0.1", "0.0.0.0", "127.1"] {
-            assert_eq!(server_id(host, port).await.as_deref(), Some("NA"), "{host}");
+        let at = |host: &str, port| ServerAddress::of(host).with_port(port);
+        for host in [
+            "127.0.0.1",
+            "tls://127.0.0.1",
+            "me:word@127.0.0.1",
+            "0.0.0.0",
+            "127.1",
+        ] {
+            let id = server_id(&at(host, port)).await;
+            assert_eq!(id.as_deref(), Some("NA"), "{host}");
         }
         let nobody = greeter("127.0.0.1", 0, "").await;
-        assert_eq!(server_id("127.0.0.1", nobody).await, None);
+        assert_eq!(server_id(&at("127.0.0.1", nobody)).await, None);
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use lattice_core::LatticeName;
 use lattice_core::provider::SecretText;
 use lattice_nats::connection::options;
-use lattice_nats::connection::{Connection, Login, Tls, without_login};
+use lattice_nats::connection::{Connection, Login, ServerAddress, Tls};
 
-use super::address::{has_port, is_local, port_apart, refuse_two_ports, split_address};
+use super::address::{Said, is_here, refuse_two_ports, said};
 use crate::context::{Context, ContextDir};
 use crate::error::{CliError, Code, Result};
 use crate::lattice_dir::{LatticeDir, LocalAccess, LocalAddress};
@@ -16,7 +16,7 @@ use crate::lattice_dir::{LatticeDir, LocalAccess, LocalAddress};
 /// Where a NATS server is expected when nothing else is said.
 pub(crate) const DEFAULT_HOST: &str = "127.0.0.1";
 /// The port of a NATS server when nothing else is said.
-pub(crate) const DEFAULT_PORT: u16 = 4222;
+const DEFAULT_PORT: u16 = ServerAddress::DEFAULT_PORT;
 /// How long answers may take when nothing else is said.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_millis(2000);
 
@@ -46,14 +46,14 @@ pub(crate) struct Given {
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) lattice: LatticeName,
-    pub(crate) host: String,
-    pub(crate) port: u16,
+    /// The server; its port is always said.
+    pub(crate) server: ServerAddress,
     /// Who connects.
     pub(crate) login: Login,
     /// How the connection is encrypted.
     pub(crate) tls: Tls,
-    /// Addresses instead of host and port.
-    pub(crate) urls: Vec<String>,
+    /// Addresses instead of that one.
+    pub(crate) urls: Vec<ServerAddress>,
     /// The seed of the cluster whose member makes the calls.
     pub(crate) cluster: Option<SecretText>,
     /// The JetStream domain of the lattice.
@@ -70,13 +70,11 @@ impl Settings {
     /// Those of an open server, for tests; a port behind the host goes before the other.
     #[cfg(test)]
     pub(crate) fn at(host: &str, port: u16) -> Self {
-        use super::address::split_port;
-
         let empty = tempfile::tempdir().unwrap();
         Given {
             nats: options::Given {
                 host: Some(host.to_owned()),
-                port: split_port(host).is_none().then_some(port),
+                port: said(Some(host), Some(port)).1,
                 ..options::Given::default()
             },
             context_dir: Some(empty.path().into()),
@@ -93,8 +91,7 @@ impl Settings {
         let creds = access.map(|access| access.creds.clone());
         Ok(Self {
             lattice: lattice_name(Some(lattice.to_owned()))?,
-            host: address.host.clone(),
-            port: address.port,
+            server: address.server.clone(),
             login: creds.map_or(Login::Nobody, Login::CredsFile),
             tls: Tls {
                 ca_files: access.map(|access| access.ca.clone()).into_iter().collect(),
@@ -112,43 +109,33 @@ impl Settings {
 
     /// The address without scheme, as 1.x prints it.
     pub(crate) fn address(&self) -> String {
-        if !self.urls.is_empty() {
-            let shown: Vec<_> = self.urls.iter().map(|url| without_login(url)).collect();
-            return shown.join(",");
-        }
-        let host = self
-            .host
-            .split_once("://")
-            .map_or(self.host.as_str(), |(_, host)| host);
-        if has_port(host) {
-            host.to_owned()
-        } else {
-            format!("{host}:{}", self.port)
+        match self.urls.is_empty() {
+            true => self.server.place(),
+            false => self.connection().shown(),
         }
     }
 
-    /// The address as NATS clients take it.
-    pub(crate) fn url(&self) -> String {
-        let scheme = self
-            .host
-            .split_once("://")
-            .map_or("nats", |(scheme, _)| scheme);
-        format!("{scheme}://{}", self.address())
+    /// All servers; one that is there is enough.
+    pub(super) fn servers(&self) -> &[ServerAddress] {
+        match self.urls.is_empty() {
+            true => std::slice::from_ref(&self.server),
+            false => &self.urls,
+        }
     }
 
-    /// The host, perhaps with its scheme, and the port of the first server.
-    pub(crate) fn first_address(&self) -> (String, u16) {
+    /// The first server as it is noted: of a list, without who connects.
+    pub(crate) fn first_server(&self) -> ServerAddress {
         match self.urls.first() {
-            Some(url) => split_address(&without_login(url)),
-            None => (self.host.clone(), self.port),
+            Some(url) => url.clone().without_login(),
+            None => self.server.clone(),
         }
     }
 
     /// The same as everybody connects by it.
     pub(crate) fn connection(&self) -> Connection {
         let servers = match self.urls.is_empty() {
-            true => vec![self.url()],
-            false => self.urls.clone(),
+            true => vec![self.server.url()],
+            false => self.urls.iter().map(ServerAddress::text).collect(),
         };
         Connection {
             servers,
@@ -182,8 +169,8 @@ impl Given {
         // How to get into a lattice that `wash up --secure` runs, if this is where it leads to.
         let leads_there = |running: &LocalAddress| {
             self.nats.urls.is_empty()
-                && host.as_deref().is_none_or(is_local)
-                && port.unwrap_or(DEFAULT_PORT) == running.port
+                && host.as_ref().is_none_or(is_here)
+                && port.unwrap_or(DEFAULT_PORT) == running.server.port()
         };
         let access = running
             .filter(leads_there)
@@ -192,10 +179,12 @@ impl Given {
         let of_lattice = || cluster_of(access.as_ref()?);
         let js_domain = self.js_domain.take().or(side.js_domain.clone());
         let timeout_ms = self.timeout_ms.or(side.timeout);
+        let server = host.unwrap_or_else(|| ServerAddress::of(DEFAULT_HOST));
+        let urls = self.nats.urls.iter();
         Ok(Settings {
             lattice,
-            host: host.unwrap_or_else(|| DEFAULT_HOST.to_owned()),
-            port: port.unwrap_or(DEFAULT_PORT),
+            server: server.with_port(port.unwrap_or(DEFAULT_PORT)),
+            urls: urls.map(|url| ServerAddress::of(url)).collect(),
             login: self.login(&side, access.as_ref())?,
             tls: self.tls(&side, access.as_ref()),
             cluster: cluster.map(SecretText::new).or_else(of_lattice),
@@ -205,15 +194,14 @@ impl Given {
             timeout_flag: self.timeout_ms.is_some(),
             topic_prefix: variable("WASMCLOUD_CTL_TOPIC_PREFIX"),
             js_domain,
-            urls: self.nats.urls,
         })
     }
 
-    fn address(&self, side: &FromContext, running: Option<&LocalAddress>, named: bool) -> Address {
+    fn address(&self, side: &FromContext, running: Option<&LocalAddress>, named: bool) -> Said {
         let Self { nats, .. } = self;
-        let context = port_apart(side.host.clone(), side.port);
+        let context = said(side.host.as_deref(), side.port);
         if nats.host.is_some() || nats.port.is_some() || !nats.urls.is_empty() {
-            let (host, port) = port_apart(nats.host.clone(), nats.port);
+            let (host, port) = said(nats.host.as_deref(), nats.port);
             (host.or(context.0), port.or(context.1))
         } else {
             local_address(running, named, context)
@@ -333,18 +321,16 @@ fn text_or_file(given: Option<SecretText>) -> Result<Option<SecretText>> {
     Ok(Some(SecretText::new(text.trim())))
 }
 
-type Address = (Option<String>, Option<u16>);
-
 /// `wash up` may listen elsewhere than at the usual port; commands follow it there. A context that
 /// was named, or that points to another place than `wash up` wanted, is meant and wins.
-fn local_address(running: Option<&LocalAddress>, named: bool, context: Address) -> Address {
+fn local_address(running: Option<&LocalAddress>, named: bool, context: Said) -> Said {
     let Some(running) = running.filter(|_| !named) else {
         return context;
     };
     let port = context.1.unwrap_or(DEFAULT_PORT);
     let is_meant = port == DEFAULT_PORT || port == running.wanted_port;
-    if is_meant && context.0.as_deref().is_none_or(is_local) {
-        (Some(running.host.clone()), Some(running.port))
+    if is_meant && context.0.as_ref().is_none_or(is_here) {
+        (Some(running.server.clone()), Some(running.server.port()))
     } else {
         context
     }
@@ -406,19 +392,42 @@ mod tests {
 
     #[test]
     fn hosts_may_carry_a_scheme_or_a_port() {
-        assert_eq!(Settings::at("10.0.0.1", 4222).url(), "nats://10.0.0.1:4222");
-        assert_eq!(
-            Settings::at("tls://nats.test", 4443).url(),
-            "tls://nats.test:4443"
-        );
-        assert_eq!(
-            Settings::at("nats.test:5222", 4222).address(),
-            "nats.test:5222"
-        );
-        assert_eq!(Settings::at("[::1]", 4222).url(), "nats://[::1]:4222");
+        for (host, address, url) in [
+            ("10.0.0.1", "10.0.0.1:4443", "nats://10.0.0.1:4443"),
+            ("tls://a.test", "a.test:4443", "tls://a.test:4443"),
+            ("a.test:5222", "a.test:5222", "nats://a.test:5222"),
+            ("[::1]", "[::1]:4443", "nats://[::1]:4443"),
+            ("::1", "[::1]:4443", "nats://[::1]:4443"),
+            (
+                "me:word@a.test",
+                "a.test:4443",
+                "nats://me:word@a.test:4443",
+            ),
+            ("tls://word@a.test:1", "a.test:1", "tls://word@a.test:1"),
+            // What is no port is told as it was written.
+            ("a.test:port", "a.test:port", "nats://a.test:port"),
+        ] {
+            let settings = Settings::at(host, 4443);
+            assert_eq!(settings.address(), address, "{host}");
+            assert_eq!(settings.connection().servers, [url], "{host}");
+        }
         // Whoever notes an address notes both.
-        let (host, port) = Settings::at("tls://127.0.0.1:4333", 4222).first_address();
-        assert_eq!((host.as_str(), port), ("tls://127.0.0.1", 4333));
+        let first = Settings::at("tls://127.0.0.1:4333", 4222).first_server();
+        assert_eq!(first.host_text(), "tls://127.0.0.1");
+        assert_eq!(first.port(), 4333);
+    }
+
+    #[test]
+    fn a_list_of_servers_goes_before_host_and_port() {
+        let settings = Settings {
+            urls: ServerAddress::all("tls://me:word@a:1, [::1]:2,nats://c"),
+            ..Settings::at("127.0.0.1", 4222)
+        };
+        assert_eq!(settings.address(), "tls://a:1,[::1]:2,nats://c");
+        let servers = settings.connection().servers;
+        assert_eq!(servers, ["tls://me:word@a:1", "[::1]:2", "nats://c"]);
+        let first = settings.first_server();
+        assert_eq!((first.text().as_str(), first.port()), ("tls://a:1", 1));
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Configs, watches over them and bundles.
 
-use lattice_core::{StringMap, config};
-use lattice_store::{BundleError, ConfigBundle};
+use std::time::Duration;
+
+use lattice_core::{LatticeName, StringMap, config};
+use lattice_nats_box::{NatsBox, NatsBoxOptions, free_port};
+use lattice_store::{BundleError, ConfigBundle, LatticeStore, StoreOptions};
 
 use crate::{config as one_key, config_name, raw, soon, started};
 
@@ -54,6 +57,67 @@ async fn a_watched_config_follows_the_store() {
         .await
         .unwrap();
     assert_eq!(soon("delete", watch.changed()).await, None);
+}
+
+/// Three servers that form a cluster, of which the leader of a bucket alone may be asked for a record.
+async fn cluster() -> [NatsBox; 3] {
+    let ports = [(); 3].map(|()| free_port().unwrap());
+    let routes = ports.map(|port| format!("\"nats-route://127.0.0.1:{port}\""));
+    let routes = routes.join(", ");
+    let start = async |name: &str, port: u16| {
+        let extra_config = format!(
+            "server_name: {name}
+            cluster {{ name: box, listen: \"127.0.0.1:{port}\", routes: [{routes}] }}
+            authorization {{
+                default_permissions: {{ publish: {{ deny: [\"$JS.API.DIRECT.GET.>\"] }} }}
+                users: [{{ user: a, password: a }}]
+            }}
+            no_auth_user: a"
+        );
+        let options = NatsBoxOptions {
+            extra_config,
+            ..NatsBoxOptions::default()
+        };
+        NatsBox::start_with(options).await.unwrap()
+    };
+    let servers = tokio::join!(
+        start("one", ports[0]),
+        start("two", ports[1]),
+        start("three", ports[2])
+    );
+    servers.into()
+}
+
+/// Tries until it succeeds: a cluster takes its time to choose who leads.
+async fn at_last<T, E>(what: &str, mut attempt: impl AsyncFnMut() -> Result<T, E>) -> T {
+    let tried = async {
+        loop {
+            if let Ok(done) = attempt().await {
+                return done;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    soon(what, tried).await
+}
+
+#[tokio::test]
+async fn where_there_are_copies_a_watch_begins_with_what_the_leader_has() {
+    let servers = cluster().await;
+    let client = servers[0].client().await.unwrap();
+    let options = || StoreOptions {
+        replicas: 3,
+        ..StoreOptions::default()
+    };
+    let store = at_last("a store", async || {
+        LatticeStore::open(client.clone(), &LatticeName::default(), options()).await
+    });
+    let store = store.await;
+    let (configs, name) = (store.configs(), config_name("http"));
+    let put = at_last("a config", async || configs.put(&name, &one_key("1")).await);
+    put.await;
+    let watch = configs.watch(&name).await.unwrap();
+    assert_eq!(watch.current().as_deref(), Some(&one_key("1")));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Specs and links.
 
-use lattice_core::record::{StoredClaims, StoredProviderClaims};
+use lattice_core::record::{ComponentSpec, StoredClaims, StoredProviderClaims};
 use lattice_core::{ComponentId, ErrorCode, LinkKey};
 use lattice_store::{DeletedLink, LatticeStore, PutLinkError, StoreError};
 
@@ -209,6 +209,27 @@ async fn a_deleted_spec_can_be_written_again() {
         store.links().spec(&id("a")).await.unwrap().unwrap().url,
         "file:///a.wasm"
     );
+}
+
+#[tokio::test]
+async fn a_spec_that_was_deleted_since_is_not_written_back() {
+    let (_nats, store) = started().await;
+    let known = ComponentSpec {
+        links: vec![link("a", "b", "default")],
+        ..ComponentSpec::default()
+    };
+    let links = store.links();
+    links
+        .restore(&id("a"), || Some(known.clone()))
+        .await
+        .unwrap();
+    assert_eq!(links.spec(&id("a")).await.unwrap(), Some(known.clone()));
+    links.delete_spec(&id("a")).await.unwrap();
+    links
+        .restore(&id("a"), || Some(known.clone()))
+        .await
+        .unwrap();
+    assert_eq!(links.spec(&id("a")).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -70,6 +70,32 @@ async fn an_empty_bucket_gives_an_empty_resync_at_once() {
 }
 
 #[tokio::test]
+async fn a_watch_starts_with_all_there_is_while_others_never_stop_writing() {
+    const SPECS: usize = 200;
+    let (nats, store) = started().await;
+    let bucket = raw(&nats, "LATTICEDATA_default").await;
+    let spec = r#"{"url":"","links":[]}"#;
+    for n in 0..SPECS {
+        let key = format!("COMPONENT_s{n}");
+        bucket.put(key, spec.into()).await.unwrap();
+    }
+    let mut writers = tokio::task::JoinSet::new();
+    for first in 0..8 {
+        let bucket = bucket.clone();
+        writers.spawn(async move {
+            for n in (0..SPECS).cycle().skip(first * SPECS / 8) {
+                let key = format!("COMPONENT_s{n}");
+                bucket.put(key, spec.into()).await.unwrap();
+            }
+        });
+    }
+    for _ in 0..20 {
+        let snapshot = resync(&mut store.watch()).await;
+        assert_eq!(snapshot.specs.len(), SPECS);
+    }
+}
+
+#[tokio::test]
 async fn deleted_records_are_not_part_of_a_resync() {
     let (_nats, store) = started().await;
     store
@@ -93,6 +119,8 @@ async fn deleted_records_are_not_part_of_a_resync() {
     let snapshot = resync(&mut store.watch()).await;
     assert_eq!(snapshot.specs.len(), 1);
     assert!(snapshot.specs.contains_key("kept"));
+    assert_eq!(snapshot.deleted.len(), 20);
+    assert!(snapshot.deleted.contains("gone0"));
 }
 
 #[tokio::test]

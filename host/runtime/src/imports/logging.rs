@@ -9,22 +9,24 @@
 //! | `log_rate` | how many lines a second are written, all calls together; 0 is any number | 1000 |
 //!
 //! Beside that, one call logs no more than 1 MiB. Lines that are left out are counted, and the
-//! count is a line of its own, once a second at most, and a second after them at the latest.
+//! count is a line of its own, once a second at most, and a second after them at the latest. Lines
+//! that are not written because of their level are neither counted nor take up room.
+//!
+//! Level and rate hold for what guests write to their standard error, too: each line there is one of
+//! `info`. How much of it a call may write has a bound of its own, which is smaller.
 
 mod gate;
 
 use std::sync::Arc;
 
+use lattice_core::TraceContext;
 use tokio::runtime::Handle;
 use tokio::time::sleep_until;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower};
 
-pub(crate) use gate::LogGate;
-
-use crate::component::Shared;
 use crate::store::Ctx;
-use crate::{LogLevel, LogRecord, LogSource};
-use gate::Wish;
+use crate::{HostEnv, LogLevel, LogRecord, LogSource};
+use gate::{LogGate, Wish};
 
 /// How much of a context and of a message is logged, in bytes.
 const LONGEST_CONTEXT: usize = 256;
@@ -85,58 +87,126 @@ pub(super) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
 
 /// Writes a line if the component's config wants it and there is room for it.
 fn log(cx: &mut Ctx, level: LogLevel, context: &str, message: &str) {
-    let shared = Arc::clone(cx.shared());
-    let (env, gate) = (&*shared.env, &shared.log);
-    let config = env.config();
-    let wish = Wish::of(&config);
-    gate.complain(&wish, env);
-    let (is_taken, is_wanted) = wish.takes(level);
-    if !is_taken {
+    let log = Arc::clone(&cx.shared().log);
+    let Some(taken) = log.takes(level) else {
         return;
-    }
+    };
     let context = head(context, LONGEST_CONTEXT);
     let message = head(message, LONGEST_MESSAGE);
-    if !cx.may_log(context.len() + message.len()) || !gate.admit(wish.rate) {
-        gate.leave_out();
-        gate.tell(env);
-        return tell_later(&shared);
+    if !cx.may_log(context.len() + message.len()) || !log.admits(taken) {
+        return log.leave_out(1);
     }
-    gate.tell(env);
-    let call = format!("{:016x}", cx.number());
-    let trace = cx.outbound().context().trace.as_ref();
-    env.log(LogRecord {
+    let name = cx.call_name();
+    log.write(LogRecord {
         source: LogSource::Logging,
         level,
         context,
         message,
-        call: &call,
-        trace: trace.map_or("", |trace| trace_id(&trace.traceparent)),
-        is_wanted,
+        call: &name.call(),
+        trace: name.trace(),
+        is_wanted: taken.is_wanted,
     });
 }
 
-/// Sees to it that what was left out is told also when nothing more is logged.
-fn tell_later(shared: &Arc<Shared>) {
-    let Ok(runtime) = Handle::try_current() else {
-        return;
-    };
-    let Some(mut due) = shared.log.due() else {
-        return;
-    };
-    // Ends when all is told, a second after the last line at the latest, or with the component.
-    let shared = Arc::downgrade(shared);
-    runtime.spawn(async move {
-        loop {
-            sleep_until(due).await;
-            let Some(shared) = shared.upgrade() else {
-                return;
-            };
-            match shared.log.tell_now(&*shared.env) {
-                Some(later) => due = later,
-                None => return,
+/// How lines of a level are written, as the component's config has it now.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken {
+    /// Whether that is because the config says so.
+    pub(crate) is_wanted: bool,
+    rate: u32,
+}
+
+/// The log of a component: where its lines go, and how many of them.
+pub(crate) struct Log {
+    env: Arc<dyn HostEnv>,
+    gate: LogGate,
+}
+
+impl Log {
+    pub(crate) fn new(env: Arc<dyn HostEnv>) -> Self {
+        let gate = LogGate::new();
+        Self { env, gate }
+    }
+
+    /// How a line of this level is written; `None` where nobody wants it.
+    pub(crate) fn takes(&self, level: LogLevel) -> Option<Taken> {
+        let config = self.env.config();
+        let wish = Wish::of(&config);
+        self.gate.complain(&wish, &*self.env);
+        let (is_taken, is_wanted) = wish.takes(level);
+        let is_written = is_taken && (is_wanted || self.env.writes(level));
+        let rate = wish.rate;
+        is_written.then_some(Taken { is_wanted, rate })
+    }
+
+    /// Whether one more line may be written.
+    pub(crate) fn admits(&self, taken: Taken) -> bool {
+        self.gate.admit(taken.rate)
+    }
+
+    /// Writes a line, after what was left out before it.
+    pub(crate) fn write(&self, record: LogRecord<'_>) {
+        self.tell();
+        self.env.log(record);
+    }
+
+    /// Tells what was left out, if it is time.
+    pub(crate) fn tell(&self) {
+        self.gate.tell(&*self.env);
+    }
+
+    /// Counts lines that are left out, and sees to it that they are told also when nothing more is
+    /// logged.
+    pub(crate) fn leave_out(self: &Arc<Self>, count: u64) {
+        self.gate.leave_out(count);
+        self.tell();
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        let Some(mut due) = self.gate.due() else {
+            return;
+        };
+        // Ends when all is told, a second after the last line at the latest, or with the component.
+        let log = Arc::downgrade(self);
+        runtime.spawn(async move {
+            loop {
+                sleep_until(due).await;
+                let Some(log) = log.upgrade() else {
+                    return;
+                };
+                match log.gate.tell_now(&*log.env) {
+                    Some(later) => due = later,
+                    None => return,
+                }
             }
-        }
-    });
+        });
+    }
+}
+
+/// What lines have that belong to a call.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CallName {
+    number: u64,
+    trace: String,
+}
+
+impl CallName {
+    /// The call with this number, which is part of a trace if there is one.
+    pub(crate) fn new(number: u64, trace: Option<&TraceContext>) -> Self {
+        let trace = trace.map_or("", |trace| trace_id(&trace.traceparent));
+        let trace = trace.to_owned();
+        Self { number, trace }
+    }
+
+    /// Tells its lines from those of others.
+    pub(crate) fn call(&self) -> String {
+        format!("{:016x}", self.number)
+    }
+
+    /// The id of its trace, empty when there is none.
+    pub(crate) fn trace(&self) -> &str {
+        &self.trace
+    }
 }
 
 /// The id of the trace in a `traceparent`.

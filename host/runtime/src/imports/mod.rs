@@ -21,7 +21,7 @@ use wasmtime_wasi_io::bindings::wasi::io;
 
 pub(crate) use blobstore::Budget;
 pub(crate) use keyvalue::Bucket;
-pub(crate) use logging::{LOG_PER_CALL, LogGate};
+pub(crate) use logging::{CallName, LOG_PER_CALL, Log, Taken};
 pub(crate) use messaging::{
     BrokerMessage, Forms, HandlerError, Message, OFFERED, OWN_HANDLER, OwnMessage,
 };

@@ -154,3 +154,17 @@ async fn who_runs_the_same_is_found_and_no_longer_when_it_is_gone() {
     drop(same);
     assert!(!beside.serve().await);
 }
+
+#[tokio::test]
+async fn a_change_of_the_image_that_is_given_up_leaves_the_one_that_was_served() {
+    let nats = NatsBox::start().await.unwrap();
+    let beside = beside(&nats, "x:1").await;
+    let served = || beside.state.lock().image.clone();
+    let image = |text: &str| Some(ImageRef::new(text).unwrap());
+    let changing = beside.change();
+    assert_eq!(served(), None);
+    drop(changing);
+    assert_eq!(served(), image("x:1"));
+    beside.change().done(image("x:2"));
+    assert_eq!(served(), image("x:2"));
+}

@@ -19,6 +19,9 @@ use tokio_util::task::AbortOnDropHandle;
 use super::cache::Cache;
 use crate::events::Events;
 
+/// How much of an error is told.
+const LONGEST: usize = 256;
+
 /// Why a host with a policy service did not start.
 #[derive(Debug, thiserror::Error)]
 #[error("could not listen to changed decisions of the policy service at `{topic}`")]
@@ -78,10 +81,20 @@ fn read(payload: &[u8], unreadable: &Pace) -> Option<PolicyResponse> {
     let read = serde_json::from_slice(payload).inspect_err(|error| {
         // Whoever may publish there can send as many as they like.
         if let Some(untold) = unreadable.turn() {
-            tracing::warn!(%error, untold, "ignored a changed decision that is not readable");
+            let error = clipped(error);
+            tracing::warn!(
+                error,
+                untold,
+                "ignored a changed decision that is not readable"
+            );
         }
     });
     read.ok()
+}
+
+/// The beginning of an error, which may repeat all that was sent.
+fn clipped(error: &serde_json::Error) -> String {
+    error.to_string().chars().take(LONGEST).collect()
 }
 
 #[cfg(test)]
@@ -100,5 +113,12 @@ mod tests {
         });
         assert_eq!(written, 1);
         assert!(read(br#"{"requestId":"1","permitted":true}"#, &unreadable).is_some());
+    }
+
+    #[test]
+    fn of_what_is_no_decision_the_beginning_is_told() {
+        let sent = format!(r#"{{"permitted":"{}"}}"#, "x".repeat(10_000));
+        let error = serde_json::from_str::<PolicyResponse>(&sent).unwrap_err();
+        assert_eq!(clipped(&error).len(), LONGEST);
     }
 }

@@ -37,6 +37,9 @@ pub struct HostStopped {
 }
 
 /// The claims of a component, as events show them.
+///
+/// The name is never written as null: orchestrators need a real text. 1.9 hosts write null, which is
+/// read as empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComponentClaimsInfo {
     /// A short name to call it by.
@@ -48,12 +51,12 @@ pub struct ComponentClaimsInfo {
     #[serde(default)]
     pub tags: Option<Vec<String>>,
     /// The name.
-    #[serde(default)]
-    pub name: Option<String>,
+    #[serde(default, deserialize_with = "null_as_empty")]
+    pub name: String,
     /// The version.
     #[serde(default)]
     pub version: Option<String>,
-    /// The revision.
+    /// The revision, which orchestrators cannot read below 0.
     #[serde(default)]
     pub revision: Option<i32>,
     /// Epoch seconds as text, or `never`.
@@ -64,8 +67,8 @@ pub struct ComponentClaimsInfo {
 
 /// The claims of a provider, as events show them.
 ///
-/// Name and version are never written as null: orchestrators need real texts, so the
-/// whole object is left out when the claims lack one. 1.9 hosts write null, which is read as empty.
+/// Name and version are never written as null: orchestrators need real texts, and what the claims do
+/// not say is an empty one. 1.9 hosts write null, which is read as empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProviderClaimsInfo {
     /// The account that signed.
@@ -79,7 +82,7 @@ pub struct ProviderClaimsInfo {
     /// The version.
     #[serde(default, deserialize_with = "null_as_empty")]
     pub version: String,
-    /// The revision. Left out by 1.9 hosts.
+    /// The revision, which is not below 0. Left out by 1.9 hosts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<i32>,
     /// Epoch seconds as text, or `never`.

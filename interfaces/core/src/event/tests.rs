@@ -72,6 +72,20 @@ fn providers_without_claims_or_version_have_started_too() {
 }
 
 #[test]
+fn components_whose_claims_have_no_name_were_scaled_too() {
+    let nameless = r#"{"annotations":{},"claims":{"call_alias":null,"expires_human":"never","issuer":"A",
+        "name":null,"not_before_human":"never","revision":null,"tags":null,"version":null},
+        "component_id":"c","host_id":"N","image_ref":"i","max_instances":1,"public_key":"M"}"#;
+    let Event::ComponentScaled(scaled) = of_1_9("component_scaled", nameless) else {
+        panic!("not read");
+    };
+    let claims = scaled.claims.unwrap();
+    assert_eq!((&*claims.issuer, &*claims.name), ("A", ""));
+    let written = serde_json::to_value(&claims).unwrap();
+    assert_eq!(written["name"], "");
+}
+
+#[test]
 fn data_that_cannot_be_read_is_kept_as_it_is() {
     let event = of_1_9("component_scaled", r#"{"component_id":7}"#);
     assert_eq!((event.name(), event.kind()), ("component_scaled", None));

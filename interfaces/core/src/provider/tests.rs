@@ -39,6 +39,7 @@ fn lines_that_are_not_host_data_are_refused() {
 #[test]
 fn secrets_do_not_show_in_debug_output() {
     let mut data = HostData {
+        lattice_rpc_url: SecretText::new("nats://me:word@a"),
         lattice_rpc_user_seed: SecretText::new("SUAM"),
         provider_xkey_private_key: SecretText::new("SXAM"),
         ..HostData::default()
@@ -47,6 +48,9 @@ fn secrets_do_not_show_in_debug_output() {
         .insert("db".into(), SecretValue::String("hunter2".into()));
     let shown = format!("{data:?}");
     assert!(!shown.contains("SUAM") && !shown.contains("SXAM") && !shown.contains("hunter2"));
+    assert!(!shown.contains("word"), "{shown}");
+    let told = serde_json::to_value(&data).unwrap();
+    assert_eq!(told["lattice_rpc_url"], "nats://me:word@a");
 }
 
 #[test]

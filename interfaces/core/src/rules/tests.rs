@@ -64,6 +64,20 @@ fn what_cannot_be_read_is_kept_and_never_lost() {
 }
 
 #[test]
+fn what_is_nested_deeper_than_any_rule_shuts_the_link_and_can_be_read_again() {
+    for name in ["prefix", "of_tomorrow"] {
+        let deep = (0..100).fold(json!("x"), |inner, _| json!([inner]));
+        let read = rules(Value::Object(Map::from_iter([(name.to_owned(), deep)])));
+        assert!(read.prefix.is_empty() && read.unknown.len() == 1, "{read}");
+        let again = rules(serde_json::to_value(&read).unwrap());
+        assert_eq!(again, read);
+        // As in an answer, which is some levels deeper.
+        let answer = (0..64).fold(json!(read), |inner, _| json!([inner]));
+        serde_json::from_str::<Value>(&answer.to_string()).unwrap();
+    }
+}
+
+#[test]
 fn a_link_keeps_its_rules_and_one_without_has_none() {
     let plain = json!({
         "source_id": "a", "target": "b", "name": "default", "wit_namespace": "wasi",

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use async_nats::{Client, ServerAddr, ServerInfo};
 
-use super::{Login, addresses};
+use super::{Login, ServerAddress};
 
 /// The name of this machine for itself.
 const HERE: &str = "localhost";
@@ -24,7 +24,11 @@ impl Place {
     /// Where an address leads; `None` when it is none.
     #[must_use]
     pub fn of(address: &str) -> Option<Self> {
-        let parsed: ServerAddr = address.trim().parse().ok()?;
+        Self::leads(&ServerAddress::of(address))
+    }
+
+    fn leads(address: &ServerAddress) -> Option<Self> {
+        let parsed = address.check().ok()?;
         Some(Self {
             host: host(parsed.host()),
             port: parsed.port(),
@@ -34,9 +38,9 @@ impl Place {
     /// Where the addresses of a list lead.
     #[must_use]
     pub fn all(list: &str) -> Vec<Self> {
-        addresses(list)
+        ServerAddress::all(list)
             .iter()
-            .filter_map(|text| Self::of(text))
+            .filter_map(Self::leads)
             .collect()
     }
 }
@@ -56,10 +60,10 @@ fn host(text: &str) -> String {
 /// Who connects by what stands in the addresses of a list.
 #[must_use]
 pub fn login_in(list: &str) -> Login {
-    let servers = addresses(list);
+    let servers = ServerAddress::all(list);
     let servers: Vec<ServerAddr> = servers
         .iter()
-        .filter_map(|text| text.parse().ok())
+        .filter_map(|address| address.check().ok())
         .collect();
     Login::in_addresses(&servers)
 }

@@ -9,12 +9,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
-use async_nats::{Client, ConnectError, ServerAddr};
+use async_nats::{Client, ConnectError};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::files::{self, Kept};
-use super::{ConnectionError, Prepared};
+use super::{ConnectionError, Prepared, ServerAddress};
 
 /// How often the files are looked at, and how long they have to stay the same to count as written.
 const LOOK: Duration = Duration::from_millis(500);
@@ -210,7 +210,9 @@ async fn take_over(prepared: &Prepared, client: &Client, before: Option<Again>) 
 /// of. A connection that was given up for files that no server takes would not come back.
 async fn try_out(prepared: &Prepared, client: &Client) -> Result<(), ConnectError> {
     let told = client.server_info().connect_urls;
-    let told = told.iter().filter_map(|url| url.parse::<ServerAddr>().ok());
+    let told = told
+        .iter()
+        .filter_map(|url| ServerAddress::of(url).check().ok());
     let servers: Vec<_> = prepared.servers().iter().cloned().chain(told).collect();
     let options = prepared.options().name("lattice: changed files");
     options.connect(servers).await.map(drop)

@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::Auth;
 use super::asking::{Asked, Asking, Place};
+use super::crowd::Waits;
 use super::known::{Doubt, Known, Learnt};
 use super::mac::MacKey;
 use super::refusal::Refusal;
@@ -280,7 +281,7 @@ pub(crate) fn asked(inner: &Arc<Inner>, question: Message) {
     let (Some(auth), Some(reply)) = (&inner.config.auth, question.reply) else {
         return;
     };
-    let Ok(turn) = Arc::clone(&auth.inner.answering).try_acquire_owned() else {
+    let Some(turn) = auth.turn_to_answer(&reply) else {
         tracing::debug!("dropped a question for a key: too many are being answered");
         return;
     };
@@ -296,6 +297,11 @@ pub(crate) fn asked(inner: &Arc<Inner>, question: Message) {
 }
 
 impl Auth {
+    /// The right to answer a question that came from an inbox, until it is dropped.
+    pub(super) fn turn_to_answer(&self, reply: &Subject) -> Option<Waits> {
+        self.inner.answering.enter(&inbox::owner(reply).into())
+    }
+
     pub(super) fn answer(&self, question: &[u8], reply: &Subject) -> Option<Outgoing> {
         if question.len() > MAX_BYTES || !is_inbox(reply, &self.inner.lattice) {
             return None;

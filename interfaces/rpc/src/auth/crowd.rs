@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 pub(super) struct Crowd {
     most: usize,
     most_of_one: usize,
-    taken: Mutex<Taken>,
+    taken: Arc<Mutex<Taken>>,
 }
 
 #[derive(Debug, Default)]
@@ -24,12 +24,12 @@ impl Crowd {
         Self {
             most,
             most_of_one,
-            taken: Mutex::default(),
+            taken: Arc::default(),
         }
     }
 
     /// Takes a place until it is dropped; `None` when there are too many, or too many of `owner`.
-    pub(super) fn enter(&self, owner: &Arc<str>) -> Option<Waits<'_>> {
+    pub(super) fn enter(&self, owner: &Arc<str>) -> Option<Waits> {
         let mut taken = self.taken.lock();
         let own = taken.by_owner.get(owner).copied().unwrap_or_default();
         if taken.all >= self.most || own >= self.most_of_one {
@@ -38,7 +38,7 @@ impl Crowd {
         taken.all += 1;
         taken.by_owner.insert(Arc::clone(owner), own + 1);
         Some(Waits {
-            crowd: self,
+            taken: Arc::clone(&self.taken),
             owner: Arc::clone(owner),
         })
     }
@@ -46,14 +46,14 @@ impl Crowd {
 
 /// The place of one who waits.
 #[derive(Debug)]
-pub(super) struct Waits<'a> {
-    crowd: &'a Crowd,
+pub(super) struct Waits {
+    taken: Arc<Mutex<Taken>>,
     owner: Arc<str>,
 }
 
-impl Drop for Waits<'_> {
+impl Drop for Waits {
     fn drop(&mut self) {
-        let mut taken = self.crowd.taken.lock();
+        let mut taken = self.taken.lock();
         taken.all -= 1;
         if let Some(count) = taken.by_owner.get_mut(&self.owner) {
             *count -= 1;

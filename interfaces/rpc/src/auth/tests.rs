@@ -428,3 +428,14 @@ fn who_is_at_the_end_of_a_line_calls_as_itself() {
     let nobody = code(confined.check_line(&LineEnd::Somebody, &of("kv")));
     assert_eq!(nobody, RemoteError::UNAUTHENTICATED);
 }
+
+#[test]
+fn one_who_floods_with_questions_leaves_turns_to_others() {
+    let sender = Cluster::new().host(true);
+    let asks = |inbox: &str| sender.turn_to_answer(&format!("{inbox}.1-1").into());
+    let flood: Vec<_> = (0..ANSWERING).map_while(|_| asks("_INBOX.a")).collect();
+    assert_eq!(flood.len(), ANSWERING_OF_OWNER);
+    assert!(asks("_INBOX.b").is_some());
+    drop(flood);
+    assert!(asks("_INBOX.a").is_some());
+}

@@ -1,8 +1,17 @@
 //! The room that was promised to others, for calls that they hand on.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::VALID;
+
+/// For how long one who has asked is taken for one who needs room: longer than those pause who got none.
+const REMEMBERED: Duration = Duration::from_secs(1);
+
+/// How many who ask are kept apart; further ones share what one of them may have.
+const MOST_ASKERS: usize = 64;
 
 /// The room that others were told of.
 #[derive(Debug, Default)]
@@ -12,22 +21,68 @@ pub(super) struct Promises {
     /// For how many calls, since `since`.
     open: usize,
     since: Option<Instant>,
+    askers: HashMap<Box<str>, Asker>,
+}
+
+/// One who has asked for room.
+#[derive(Debug)]
+struct Asker {
+    asked: Instant,
+    /// What it was promised of what is open.
+    promised: usize,
+    /// Whether it was promised some the time before.
+    had_some: bool,
 }
 
 impl Promises {
-    /// Promises what of `room` is not promised already.
-    pub(super) fn make(&mut self, room: usize) -> usize {
+    /// Promises what of `room` is not promised already: all of it where nobody else asks, and a share where
+    /// others do, or whoever is the first to ask would keep it from them.
+    pub(super) fn make(&mut self, asker: &str, room: usize) -> usize {
         let now = Instant::now();
         if self.since.is_none_or(|since| now - since > VALID) {
-            (self.open, self.since) = (0, Some(now));
+            self.begin(now);
         }
-        let more = room.saturating_sub(self.open);
-        if self.ending || more == 0 {
+        let name = self.note(asker, now);
+        let all = self.askers.len();
+        let free = room.saturating_sub(self.open);
+        let Some(asker) = self.askers.get_mut(name).filter(|_| !self.ending) else {
             return 0;
+        };
+        // What cannot be shared out goes to those who had nothing.
+        let share = match asker.had_some {
+            true => room / all,
+            false => room.div_ceil(all),
+        };
+        let more = free.min(share.saturating_sub(asker.promised));
+        if more > 0 {
+            asker.promised += more;
+            self.open += more;
+            self.last = Some(now);
         }
-        self.open += more;
-        self.last = Some(now);
         more
+    }
+
+    /// Begins anew, as promises do not hold for long.
+    fn begin(&mut self, now: Instant) {
+        (self.open, self.since) = (0, Some(now));
+        self.askers.retain(|_, asker| {
+            asker.had_some = asker.promised > 0;
+            asker.promised = 0;
+            now - asker.asked <= REMEMBERED
+        });
+    }
+
+    /// Notes who asks; gives the name by which it is known.
+    fn note<'a>(&mut self, asker: &'a str, now: Instant) -> &'a str {
+        let is_apart = self.askers.contains_key(asker) || self.askers.len() < MOST_ASKERS;
+        let name = if is_apart { asker } else { "" };
+        let known = self.askers.entry(name.into()).or_insert(Asker {
+            asked: now,
+            promised: 0,
+            had_some: false,
+        });
+        known.asked = now;
+        name
     }
 
     /// Promises nothing more from now on; gives when the last promise was made.
@@ -44,11 +99,39 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_same_room_is_not_promised_twice_and_none_at_the_end() {
         let mut promises = Promises::default();
-        assert_eq!((promises.make(4), promises.make(4)), (4, 0));
-        assert_eq!(promises.make(6), 2);
+        assert_eq!((promises.make("a", 4), promises.make("a", 4)), (4, 0));
+        assert_eq!(promises.make("a", 6), 2);
         tokio::time::advance(2 * VALID).await;
-        assert_eq!(promises.make(4), 4);
+        assert_eq!(promises.make("a", 4), 4);
         assert!(promises.end().is_some());
-        assert_eq!(promises.make(100), 0);
+        assert_eq!(promises.make("a", 100), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_always_the_first_to_ask_leaves_others_their_share() {
+        for room in [1, 8] {
+            let mut promises = Promises::default();
+            let mut got = [0, 0];
+            for _ in 0..10 {
+                for _ in 0..100 {
+                    got[0] += promises.make("flood", room);
+                }
+                got[1] += promises.make("busy", room);
+                tokio::time::advance(2 * VALID).await;
+            }
+            assert!(got[1] >= 4 * room, "{got:?} of {room}");
+            // Who asks no more is forgotten, and one has all again.
+            tokio::time::advance(2 * REMEMBERED).await;
+            assert_eq!(promises.make("busy", room), room);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_than_some_who_ask_are_kept_apart() {
+        let mut promises = Promises::default();
+        for asker in 0..10 * MOST_ASKERS {
+            promises.make(&asker.to_string(), 1000);
+        }
+        assert_eq!(promises.askers.len(), MOST_ASKERS + 1);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Message, Subject};
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::frame::{BadFrame, Frame, GREETING, Request};
 use super::line::{Line, MAX_FUNCTIONS};
+use super::weight::{Kept, Load, Strangers};
 use crate::auth::{Came, LineEnd};
 use crate::handing::again_late;
 use crate::header;
@@ -45,6 +46,9 @@ const ANSWERS: usize = 2 * MAX_FUNCTIONS;
 /// How much is read at once, at least.
 const READ: usize = 16 << 10;
 
+/// How much of what has come may wait for the rest of its frame without being counted.
+const FREE: usize = 128 << 10;
+
 /// Why a line has ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LineError {
@@ -58,6 +62,10 @@ pub(super) enum LineError {
     Silent,
     #[error("the other end asks faster than it listens")]
     Greedy,
+    #[error("too much is kept for the other end, or for all that have shown no ticket")]
+    Heavy,
+    #[error("the other end has shown a ticket of nobody")]
+    Nobody,
 }
 
 /// Joins `board` with that of the process at the other end, until one of them ends.
@@ -65,6 +73,7 @@ pub(super) async fn carry(
     mut stream: UnixStream,
     board: &Switchboard,
     end: LineEnd,
+    strangers: &Strangers,
     stop: &CancellationToken,
 ) -> Result<(), LineError> {
     greet(&mut stream).await?;
@@ -77,11 +86,17 @@ pub(super) async fn carry(
         line: Arc::clone(&line),
     };
     let (input, output) = stream.into_split();
-    let (answers, answered) = mpsc::channel(ANSWERS);
+    let (queued, answered) = mpsc::channel(ANSWERS);
+    let answers = Answers {
+        queue: queued,
+        load: Load::new(strangers),
+        line: Arc::clone(&line),
+    };
     let reading = Reading {
         line,
         board: board.clone(),
         answers,
+        buffered: None,
         told: HashMap::new(),
         withdrawn: CancellationToken::new(),
     };
@@ -134,13 +149,46 @@ impl Drop for Joined<'_> {
     }
 }
 
+/// What the reading half has to say, and what is kept for the other end.
+#[derive(Clone)]
+struct Answers {
+    queue: Sender<(Frame, Kept)>,
+    load: Load,
+    line: Arc<Line>,
+}
+
+impl Answers {
+    fn is_for_stranger(&self) -> bool {
+        matches!(self.line.end(), LineEnd::Somebody)
+    }
+
+    fn keep(&self, bytes: usize) -> Result<Kept, LineError> {
+        let kept = self.load.keep(bytes, self.is_for_stranger());
+        kept.ok_or(LineError::Heavy)
+    }
+
+    fn send(&self, frame: Frame) -> Result<(), LineError> {
+        let kept = self.keep(frame.weight())?;
+        let sent = self.queue.try_send((frame, kept));
+        sent.map_err(|_| LineError::Greedy)
+    }
+}
+
+/// What the other end was told of a function.
+struct Told {
+    here: bool,
+    _kept: Kept,
+}
+
 /// The half that takes in what comes.
 struct Reading {
     line: Arc<Line>,
     board: Switchboard,
-    answers: Sender<Frame>,
+    answers: Answers,
+    /// What has come of a frame that is not whole.
+    buffered: Option<Kept>,
     /// What the other end was told of the functions that it asked for.
-    told: HashMap<Box<str>, bool>,
+    told: HashMap<Box<str>, Told>,
     /// Whoever is at the other end is nobody any more.
     withdrawn: CancellationToken,
 }
@@ -163,12 +211,28 @@ impl Reading {
                     if read? == 0 {
                         return Ok(());
                     }
+                    let before = buffer.len();
                     while let Some(frame) = Frame::read(&mut buffer)? {
                         self.take(frame)?;
                     }
+                    if before > FREE && buffer.len() < before {
+                        // The rest would keep the room of all that came before it.
+                        buffer = BytesMut::from(&buffer[..]);
+                    }
+                    self.weigh(buffer.capacity())?;
                 }
             }
         }
+    }
+
+    /// Counts what waits for the rest of its frame.
+    fn weigh(&mut self, bytes: usize) -> Result<(), LineError> {
+        // First, as it is counted anew.
+        drop(self.buffered.take());
+        if bytes > FREE {
+            self.buffered = Some(self.answers.keep(bytes)?);
+        }
+        Ok(())
     }
 
     fn take(&mut self, frame: Frame) -> Result<(), LineError> {
@@ -201,7 +265,7 @@ impl Reading {
                         self.line.is_of(LineEnd::Provider(ticket.id));
                         self.withdrawn = ticket.withdrawn;
                     }
-                    _ => tracing::warn!("a process on the socket has shown a ticket of nobody"),
+                    _ => return Err(LineError::Nobody),
                 }
                 Ok(())
             }
@@ -214,7 +278,14 @@ impl Reading {
             return Ok(());
         }
         let here = self.board.has_function(&function);
-        self.told.insert(function.as_str().into(), here);
+        match self.told.get_mut(function.as_str()) {
+            Some(told) => told.here = here,
+            None => {
+                let kept = self.answers.keep(Frame::Want(function.clone()).weight())?;
+                let told = Told { here, _kept: kept };
+                self.told.insert(function.as_str().into(), told);
+            }
+        }
         self.tell(function, here)
     }
 
@@ -222,8 +293,8 @@ impl Reading {
         let mut news = Vec::new();
         for (function, told) in &mut self.told {
             let here = self.board.has_function(function);
-            if here != *told {
-                *told = here;
+            if here != told.here {
+                told.here = here;
                 news.push((Subject::from(&**function), here));
             }
         }
@@ -265,11 +336,20 @@ impl Reading {
                 if request.local_only
                     && let Some(told) = self.told.get_mut(request.message.subject.as_str())
                 {
-                    *told = false;
+                    told.here = false;
                 }
-                self.answer(Frame::Declined(request))
+                self.answer(Frame::Declined(self.apart(request)))
             }
         }
+    }
+
+    /// A request that is kept until it is written: that of a stranger without what came with it, or a little of
+    /// much would keep all of it.
+    fn apart(&self, mut request: Request) -> Request {
+        if self.answers.is_for_stranger() {
+            request.message.payload = Bytes::copy_from_slice(&request.message.payload);
+        }
+        request
     }
 
     /// The way on for a request of the other end: it goes back, as one that is declined at once, with the
@@ -279,7 +359,7 @@ impl Reading {
         let answers = self.answers.clone();
         Leave::Message(Box::new(move |place, waited| {
             // What the reader has to say goes first, and may not find it full.
-            if answers.capacity() < ANSWERS / 2 {
+            if answers.queue.capacity() < ANSWERS / 2 {
                 return false;
             }
             let mut message = line.as_it_came(again_late(&message, waited.arrived));
@@ -288,12 +368,12 @@ impl Reading {
                 message,
                 local_only: false,
             };
-            answers.try_send(Frame::Declined(request)).is_ok()
+            answers.send(Frame::Declined(request)).is_ok()
         }))
     }
 
     fn answer(&self, frame: Frame) -> Result<(), LineError> {
-        self.answers.try_send(frame).map_err(|_| LineError::Greedy)
+        self.answers.send(frame)
     }
 }
 
@@ -301,15 +381,17 @@ impl Reading {
 async fn write(
     mut output: OwnedWriteHalf,
     mut queue: Receiver<Frame>,
-    mut answers: Receiver<Frame>,
+    mut answers: Receiver<(Frame, Kept)>,
     stop: &CancellationToken,
 ) -> io::Result<()> {
     let mut batch = Vec::with_capacity(BATCH);
+    // What is kept for the answers among them until they are written.
+    let mut kept = Vec::new();
     loop {
         // Both queues end with this line only.
         let first = tokio::select! {
             biased;
-            answer = answers.recv() => answer,
+            answer = answers.recv() => answer.map(|answer| noted(answer, &mut kept)),
             frame = queue.recv() => frame,
             () = stop.cancelled() => None,
         };
@@ -323,15 +405,32 @@ async fn write(
             tokio::task::yield_now().await;
         }
         while (batch.len() < BATCH || is_last)
-            && let Ok(frame) = answers.try_recv().or_else(|_| queue.try_recv())
+            && let Some(frame) = next(&mut answers, &mut queue, &mut kept)
         {
             batch.push(frame);
         }
         write_all(&mut output, batch.drain(..)).await?;
+        kept.clear();
         if is_last {
             return Ok(());
         }
     }
+}
+
+fn next(
+    answers: &mut Receiver<(Frame, Kept)>,
+    queue: &mut Receiver<Frame>,
+    kept: &mut Vec<Kept>,
+) -> Option<Frame> {
+    match answers.try_recv() {
+        Ok(answer) => Some(noted(answer, kept)),
+        Err(_) => queue.try_recv().ok(),
+    }
+}
+
+fn noted((frame, held): (Frame, Kept), kept: &mut Vec<Kept>) -> Frame {
+    kept.push(held);
+    frame
 }
 
 async fn write_all(
@@ -363,3 +462,6 @@ fn is_late(frame: &Frame, now: Instant) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,9 @@ pub(super) const MAX_FRAME: usize = (64 << 20) + (64 << 10);
 /// does not keep all of it.
 const COPIED: usize = 1024;
 
+/// What a frame takes besides its bytes, at least about.
+const OVERHEAD: usize = 256;
+
 /// The request must not leave the machine.
 const LOCAL_ONLY: u8 = 1;
 
@@ -66,6 +69,27 @@ impl Frame {
             Self::Message(_) => 6,
             Self::Hello(_) => 7,
         }
+    }
+
+    /// About how many bytes it takes.
+    pub(super) fn weight(&self) -> usize {
+        let of_message = |message: &Outgoing| {
+            let headers = message.headers.iter().flat_map(HeaderMap::iter);
+            let headers = headers.map(|(name, values)| {
+                let name: &[u8] = name.as_ref();
+                let values = values.iter().map(|value| name.len() + value.as_str().len());
+                values.sum::<usize>()
+            });
+            let reply = message.reply.as_ref().map_or(0, |reply| reply.len());
+            message.subject.len() + reply + headers.sum::<usize>() + message.payload.len()
+        };
+        let bytes = match self {
+            Self::Want(subject) | Self::Have(subject) | Self::Gone(subject) => subject.len(),
+            Self::Request(request) | Self::Declined(request) => of_message(&request.message),
+            Self::Message(message) => of_message(message),
+            Self::Hello(ticket) => ticket.expose().len(),
+        };
+        bytes + OVERHEAD
     }
 
     /// Appends the frame but for its payload, which is returned to be sent after it.

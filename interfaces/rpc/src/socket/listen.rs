@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::net::{UnixListener, UnixStream};
@@ -12,8 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::carry::carry;
+use super::weight::Strangers;
 use crate::auth::LineEnd;
 use crate::local::Switchboard;
+use crate::quiet::Pace;
 
 /// How long a connection may take.
 const CONNECTED: Duration = Duration::from_secs(5);
@@ -114,7 +117,7 @@ impl SocketListener {
     /// Joins `board` with those of the processes that connect, until `stop`; returns when the last
     /// line has ended.
     pub async fn run(self, board: Switchboard, stop: CancellationToken) {
-        let lines = TaskTracker::new();
+        let (lines, shared) = (TaskTracker::new(), Arc::<Shared>::default());
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -124,13 +127,20 @@ impl SocketListener {
             match accepted {
                 Ok((stream, _)) if lines.len() < MAX_LINES => {
                     let (board, stop) = (board.clone(), stop.clone());
+                    let shared = Arc::clone(&shared);
                     lines.spawn(async move {
-                        join(stream, &board, LineEnd::Somebody, &stop).await;
+                        join(stream, &board, LineEnd::Somebody, &shared, &stop).await;
                     });
                 }
-                Ok(_) => tracing::warn!("refused a process: {MAX_LINES} are connected"),
+                Ok(_) => {
+                    if let Some(untold) = shared.full.turn() {
+                        tracing::warn!(untold, "refused a process: {MAX_LINES} are connected");
+                    }
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "could not take a connection of a process");
+                    if let Some(untold) = shared.full.turn() {
+                        tracing::warn!(%error, untold, "could not take a connection of a process");
+                    }
                     sleep(EXHAUSTED).await;
                 }
             }
@@ -222,34 +232,72 @@ fn own_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// Carries a connection to its end, if whoever is at the other end may have it.
-async fn join(stream: UnixStream, board: &Switchboard, end: LineEnd, stop: &CancellationToken) {
-    match stream.peer_cred() {
-        Ok(peer) if peer.uid() == own_user() => {}
-        Ok(peer) => {
-            let user = peer.uid();
-            tracing::warn!(user, "refused a connection: the process is of another user");
-            return;
+/// What the lines of one listener share. Whoever may connect does so as often as they like: of each kind of
+/// line in the log, one a second is told.
+#[derive(Debug, Default)]
+struct Shared {
+    strangers: Strangers,
+    full: Pace,
+    refused: Pace,
+    broken: Pace,
+}
+
+impl Shared {
+    /// Whether a process may have the connection that it has made.
+    fn lets_in(&self, stream: &UnixStream) -> bool {
+        let peer = stream.peer_cred();
+        if matches!(&peer, Ok(peer) if peer.uid() == own_user()) {
+            return true;
         }
-        Err(error) => {
-            tracing::warn!(%error, "refused a connection: its process is not known");
-            return;
+        let Some(untold) = self.refused.turn() else {
+            return false;
+        };
+        match peer {
+            Ok(peer) => {
+                let user = peer.uid();
+                tracing::warn!(
+                    user,
+                    untold,
+                    "refused a connection: the process is of another user"
+                );
+            }
+            Err(error) => {
+                tracing::warn!(%error, untold, "refused a connection: its process is not known");
+            }
         }
+        false
     }
-    match carry(stream, board, end, stop).await {
+}
+
+/// Carries a connection to its end, if whoever is at the other end may have it.
+async fn join(
+    stream: UnixStream,
+    board: &Switchboard,
+    end: LineEnd,
+    shared: &Shared,
+    stop: &CancellationToken,
+) {
+    if !shared.lets_in(&stream) {
+        return;
+    }
+    match carry(stream, board, end, &shared.strangers, stop).await {
         Ok(()) => tracing::debug!("a line to another process has ended"),
-        Err(error) => tracing::warn!(%error, "a line to another process broke"),
+        Err(error) => {
+            if let Some(untold) = shared.broken.turn() {
+                tracing::warn!(%error, untold, "a line to another process broke");
+            }
+        }
     }
 }
 
 /// Joins `board` with that of the process that listens at `path`, again whenever that ends, until
 /// `stop`; what waits to be sent still leaves then. Calls go over NATS while there is no line.
 pub async fn keep_connected(path: PathBuf, board: Switchboard, stop: CancellationToken) {
-    let mut pause = FIRST_PAUSE;
+    let (mut pause, shared) = (FIRST_PAUSE, Shared::default());
     while !stop.is_cancelled() {
         let began = tokio::time::Instant::now();
         match timeout(CONNECTED, UnixStream::connect(&path)).await {
-            Ok(Ok(stream)) => join(stream, &board, LineEnd::Host, &stop).await,
+            Ok(Ok(stream)) => join(stream, &board, LineEnd::Host, &shared, &stop).await,
             Ok(Err(error)) => {
                 tracing::debug!(%error, path = %path.display(), "no line to the host");
             }

@@ -54,6 +54,21 @@ impl Bench {
         }
     }
 
+    fn end_large_spans(&self, count: usize, bytes: usize) {
+        for _ in 0..count {
+            let text = KeyValue::new("text", "x".repeat(bytes));
+            let attributes = vec![text];
+            self.queue.on_end(SpanData {
+                attributes,
+                ..span()
+            });
+        }
+    }
+
+    fn dropped(&self) -> u64 {
+        self.queue.dropped.load(Ordering::Relaxed)
+    }
+
     fn end_spans(&self, count: usize) {
         for _ in 0..count {
             self.queue.on_end(span());
@@ -130,7 +145,28 @@ async fn flush_does_not_outwait_a_collector_that_hangs() {
 async fn what_has_no_room_is_dropped_and_counted() {
     let bench = Bench::new(4, Mood::Hangs);
     bench.end_spans(10);
-    assert_eq!(bench.queue.dropped.load(Ordering::Relaxed), 6);
+    assert_eq!(bench.dropped(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn batch_has_no_more_bytes_than_collectors_take() {
+    let bench = Bench::new(1000, Mood::Takes);
+    bench.end_large_spans(8, 300 << 10);
+    bench.end_large_spans(1, BATCH_BYTES);
+    assert!(bench.queue.flush(SECOND).await);
+    assert_eq!((bench.batches(), bench.dropped()), (vec![4, 4], 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_has_so_many_bytes_at_most() {
+    let bench = Bench::new(10, Mood::Takes);
+    for _ in 0..2 {
+        // Three of them are less than a mebibyte.
+        let before = bench.dropped();
+        bench.end_large_spans(8, 300 << 10);
+        assert_eq!(bench.dropped() - before, 5);
+        assert!(bench.queue.flush(SECOND).await);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,6 +177,7 @@ async fn one_warning_a_minute_counts_all_that_was_lost() {
             batches: Arc::default(),
         },
         endpoint: String::new(),
+        room: Arc::default(),
         dropped: Arc::new(AtomicU64::new(2)),
         lost: 0,
         warned: None,

@@ -116,7 +116,7 @@ impl Lattice {
         let data = HostData {
             host_id: "N0".to_owned(),
             lattice_rpc_prefix: LatticeName::default().to_string(),
-            lattice_rpc_url: nats.url.clone(),
+            lattice_rpc_url: nats.url.clone().into(),
             provider_key: provider.to_string(),
             ..HostData::default()
         };

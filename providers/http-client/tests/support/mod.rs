@@ -119,7 +119,7 @@ impl Lattice {
         lattice_nats_box::taken_in(&nats).await.unwrap();
         let data = HostData {
             lattice_rpc_prefix: "default".into(),
-            lattice_rpc_url: nats_box.url.clone(),
+            lattice_rpc_url: nats_box.url.clone().into(),
             provider_key: PROVIDER.into(),
             ..data
         };

@@ -100,7 +100,7 @@ impl Lattice {
         let data = HostData {
             host_id: HOST_ID.into(),
             lattice_rpc_prefix: "default".into(),
-            lattice_rpc_url: nats_box.url.clone(),
+            lattice_rpc_url: nats_box.url.clone().into(),
             provider_key: PROVIDER.into(),
             config: map(config),
             lattice_call_timeout_ms: call_timeout,

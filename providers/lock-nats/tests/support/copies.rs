@@ -78,7 +78,7 @@ impl Copies {
         let data = HostData {
             host_id: host_id.clone(),
             lattice_rpc_prefix: LatticeName::default().to_string(),
-            lattice_rpc_url: self.nats.url.clone(),
+            lattice_rpc_url: self.nats.url.clone().into(),
             provider_key: self.provider.to_string(),
             link_definitions: self.links.clone(),
             ..HostData::default()

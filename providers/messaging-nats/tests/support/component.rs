@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::{HeaderMap, Subscriber};
 use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
 use lattice_codec::{Reader, write};
 use lattice_core::subject::RpcPrefix;
 use lattice_core::{ComponentId, LatticeName};
@@ -110,16 +112,54 @@ impl Component {
         body: &[u8],
         timeout_ms: u32,
     ) -> Result<Message, String> {
-        let mut params = BytesMut::new();
-        write::string(&mut params, subject);
-        write::bytes(&mut params, body);
-        write::uleb(&mut params, timeout_ms.into());
-        let mut reader = self.call("request", params).await;
-        match reader.result_is_err().unwrap() {
-            true => Err(reader.string().unwrap()),
-            false => Ok(Message::read(&mut reader)),
-        }
+        let params = request(subject, body, timeout_ms);
+        answered(self.call("request", params).await)
     }
+
+    /// As [`Component::request`], in the way of callers of 1.9, which tell no deadline.
+    pub(crate) async fn request_untold(
+        &self,
+        subject: &str,
+        body: &[u8],
+        timeout_ms: u32,
+    ) -> Result<Message, String> {
+        let nats = self.peer.nats();
+        let inbox = nats.new_inbox();
+        let mut frames = nats.subscribe(format!("{inbox}.>")).await.unwrap();
+        let mut accepts = nats.subscribe(inbox.clone()).await.unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("source-id", self.id.as_str());
+        headers.insert("link-name", "default");
+        let prefix = RpcPrefix::new(&LatticeName::default(), &self.provider);
+        let called = prefix.invocation(CONSUMER, "request");
+        let params = request(subject, body, timeout_ms).freeze();
+        let sent = nats.publish_with_reply_and_headers(called, inbox, headers, params);
+        sent.await.unwrap();
+        let callee = frame(&mut accepts).await.reply.unwrap();
+        let end = nats.publish(format!("{callee}.params"), Bytes::new());
+        end.await.unwrap();
+        answered(Reader::new(frame(&mut frames).await.payload))
+    }
+}
+
+fn request(subject: &str, body: &[u8], timeout_ms: u32) -> BytesMut {
+    let mut params = BytesMut::new();
+    write::string(&mut params, subject);
+    write::bytes(&mut params, body);
+    write::uleb(&mut params, timeout_ms.into());
+    params
+}
+
+fn answered(mut reader: Reader) -> Result<Message, String> {
+    match reader.result_is_err().unwrap() {
+        true => Err(reader.string().unwrap()),
+        false => Ok(Message::read(&mut reader)),
+    }
+}
+
+async fn frame(frames: &mut Subscriber) -> async_nats::Message {
+    let next = tokio::time::timeout(PATIENCE, frames.next()).await;
+    next.expect("a frame in time").unwrap()
 }
 
 /// Takes down what a component is told.

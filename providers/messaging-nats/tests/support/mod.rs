@@ -40,6 +40,8 @@ pub(crate) struct Lattice {
     subjects: ProviderSubjects,
     reports: Subscriber,
     links: Vec<ResolvedLink>,
+    /// What its host says of calls without a deadline.
+    pub(crate) call_timeout_ms: Option<u64>,
     running: JoinSet<()>,
     stop: CancellationToken,
     _stop_at_end: DropGuard,
@@ -66,6 +68,7 @@ impl Lattice {
             subjects,
             reports,
             links: Vec::new(),
+            call_timeout_ms: None,
             running: JoinSet::new(),
             _stop_at_end: stop.clone().drop_guard(),
             stop,
@@ -83,9 +86,10 @@ impl Lattice {
         HostData {
             host_id: format!("N{}", self.running.len()),
             lattice_rpc_prefix: LatticeName::default().to_string(),
-            lattice_rpc_url: self.nats.url.clone(),
+            lattice_rpc_url: self.nats.url.clone().into(),
             provider_key: self.provider.to_string(),
             link_definitions: self.links.clone(),
+            lattice_call_timeout_ms: self.call_timeout_ms,
             ..HostData::default()
         }
     }

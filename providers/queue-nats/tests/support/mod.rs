@@ -16,9 +16,9 @@
 )]
 
 mod copies;
+mod handling;
 mod home;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Subscriber;
@@ -29,9 +29,8 @@ use lattice_core::subject::ProviderSubjects;
 use lattice_core::{ComponentId, LatticeName, ResolvedLink, StringMap};
 use lattice_nats_box::{NatsBox, NatsBoxOptions};
 use lattice_provider_sdk::{Provider, run};
-use lattice_rpc::wrpc::{CallContext, Client, Server};
-use lattice_rpc::{Context, Limiter, Peer, PeerConfig, ServeOptions};
-use tokio::sync::mpsc;
+use lattice_rpc::wrpc::{CallContext, Client};
+use lattice_rpc::{Peer, PeerConfig};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -64,13 +63,13 @@ mod bindings {
     });
 }
 
-use bindings::exports::lattice::queue::handler;
 pub use bindings::lattice::queue::types::{Delivery, Depth, Error, Message, Outcome};
 use bindings::lattice::queue::{consumer, producer};
 pub use copies::{
     all_settle_what_each_gave, the_rest_do_what_they_can_while_one_is_silent,
     the_rest_settle_what_one_gave_that_has_ended,
 };
+pub use handling::{Asked, Handling};
 pub use home::{Home, Says};
 
 /// How long a test waits for what has to happen. A test machine may compile at the same time.
@@ -164,7 +163,7 @@ impl Lattice {
         let data = HostData {
             host_id: format!("N{}", self.copies.len()),
             lattice_rpc_prefix: LatticeName::default().to_string(),
-            lattice_rpc_url: self.nats.url.clone(),
+            lattice_rpc_url: self.nats.url.clone().into(),
             provider_key: self.provider.to_string(),
             config: self.config.clone(),
             link_definitions: self.links.clone(),
@@ -444,68 +443,4 @@ pub fn attribute<'a>(delivery: &'a Delivery, name: &str) -> Option<&'a str> {
     let mut attributes = delivery.message.attributes.iter();
     let found = attributes.find(|(known, _)| known == name);
     found.map(|(_, value)| value.as_str())
-}
-
-/// What a handler is asked, and how it answers; dropping the answer is a trap.
-pub type Asked = (Delivery, tokio::sync::oneshot::Sender<Outcome>);
-
-/// A component whose handler is played by the test.
-pub struct Handling {
-    pub asked: mpsc::UnboundedReceiver<Asked>,
-    served: JoinSet<()>,
-}
-
-impl Handling {
-    async fn start(peer: &Peer, id: &str) -> Self {
-        let (sender, asked) = mpsc::unbounded_channel();
-        let id = ComponentId::new(id).expect("a valid id");
-        let options = ServeOptions {
-            limiter: Arc::new(Limiter::new(1000, 1000, Duration::from_secs(1))),
-            default_deadline: Duration::from_secs(5),
-            longest_deadline: Duration::from_secs(600),
-            relief: lattice_rpc::Relief::default(),
-            takes: None,
-        };
-        let server = Server::new(peer.clone(), &LatticeName::default(), &id, options);
-        let functions = bindings::serve(&server, Played(sender)).await;
-        let mut served = JoinSet::new();
-        for (_, _, mut calls) in functions.expect("subscriptions") {
-            served.spawn(async move {
-                let mut running = JoinSet::new();
-                while let Some(call) = calls.next().await {
-                    let call = call.expect("parameters");
-                    running.spawn(async move { drop(call.await) });
-                }
-            });
-        }
-        peer.confirm(PATIENCE).await.expect("a connection");
-        Self { asked, served }
-    }
-
-    /// The next message that is to be handled.
-    pub async fn next(&mut self) -> Asked {
-        let asked = tokio::time::timeout(PATIENCE, self.asked.recv()).await;
-        asked.expect("asked in time").expect("served")
-    }
-
-    /// Whether nothing is asked for a while.
-    pub async fn is_quiet(&mut self, time: Duration) -> bool {
-        tokio::time::timeout(time, self.asked.recv()).await.is_err()
-    }
-}
-
-#[derive(Clone)]
-struct Played(mpsc::UnboundedSender<Asked>);
-
-impl handler::Handler<Context> for Played {
-    async fn handle(
-        &self,
-        _cx: Context,
-        _queue: String,
-        delivery: Delivery,
-    ) -> anyhow::Result<Outcome> {
-        let (answer, answered) = tokio::sync::oneshot::channel();
-        self.0.send((delivery, answer))?;
-        Ok(answered.await?)
-    }
 }

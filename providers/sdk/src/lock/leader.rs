@@ -13,15 +13,17 @@
 //! its time, up to which the component knows itself elected. A component that resigns by releasing
 //! the lease itself is told too.
 
+mod office;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_rpc::{CallError, RemoteError};
-use parking_lot::Mutex;
+use lattice_rpc::{CallError, Reached, RemoteError};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::office::{End, Office, Trouble};
 use super::backend::{Granted, Lease, LockError, Locks, millis};
 use super::bindings::lattice::lock::leader;
 use super::claim::{Claim, Place};
@@ -86,7 +88,7 @@ impl Election {
 pub(crate) struct Campaign {
     stop: CancellationToken,
     task: Option<JoinHandle<()>>,
-    trouble: Arc<Mutex<Option<String>>>,
+    trouble: Arc<Trouble>,
     features: Features,
 }
 
@@ -98,7 +100,7 @@ impl Campaign {
         election: Election,
     ) -> Self {
         let stop = CancellationToken::new();
-        let trouble = Arc::default();
+        let trouble = Arc::new(Trouble::new(link.to_string()));
         let features = election.limits.told(locks.features());
         let candidate = Candidate {
             locks,
@@ -126,8 +128,8 @@ impl Campaign {
 
     /// Whether the backend does its work.
     pub(crate) fn check(&self) -> Result<(), LinkError> {
-        match &*self.trouble.lock() {
-            Some(why) => Err(LinkError::unavailable(why.clone())),
+        match self.trouble.what() {
+            Some(why) => Err(LinkError::unavailable(why)),
             None => Ok(()),
         }
     }
@@ -158,45 +160,7 @@ struct Candidate<B> {
     /// What the link is called in logs.
     link: String,
     stop: CancellationToken,
-    trouble: Arc<Mutex<Option<String>>>,
-}
-
-/// An office that was won.
-struct Office {
-    claim: Claim,
-    fence: u64,
-    /// Until when it surely lasts.
-    valid: Instant,
-    ttl: Duration,
-}
-
-impl Office {
-    fn new(claim: Claim, asked: Instant, granted: Granted) -> Self {
-        Self {
-            claim,
-            fence: granted.fence,
-            valid: asked + granted.ttl,
-            ttl: granted.ttl,
-        }
-    }
-
-    /// When the component has to be told that the office is as good as lost: it needs some of the
-    /// time that is left to stop.
-    fn in_doubt(&self) -> Instant {
-        self.valid - (self.ttl / 4).min(LOST_LIMIT)
-    }
-}
-
-/// Why an office ended.
-enum End {
-    /// We are to stop.
-    Stopped,
-    /// It is another's now, or may be soon.
-    Lost,
-    /// The component does not want it, or has never heard of it.
-    Declined,
-    /// Nobody knows what the component made of it.
-    Unknown,
+    trouble: Arc<Trouble>,
 }
 
 /// What a component made of its election.
@@ -210,20 +174,15 @@ enum Told {
 
 /// Whether a call that failed certainly did not come to the component.
 fn is_unreached(error: &CallError) -> bool {
-    match error {
-        CallError::Remote(said) => {
-            let code = said.code.as_str();
-            let is_refused = [RemoteError::STOPPING, RemoteError::DENIED].contains(&code)
-                || RemoteError::OF_CALLERS.contains(&code);
-            // Of one that came twice the first may be at work.
-            is_refused && code != RemoteError::REPLAYED
-        }
-        error => error.never_started(),
+    match error.reached() {
+        Reached::Never | Reached::Refused => true,
+        Reached::Maybe | Reached::Ran => false,
     }
 }
 
 /// Whether a component that could not be told that it has lost leads no more: it is not there, or it
-/// failed while it was told.
+/// failed while it was told. How far the call came is not what counts: one that was interrupted leads no
+/// more either, and one that was not reached may.
 fn has_stopped(error: &CallError) -> bool {
     match error {
         CallError::NotServed { .. } => true,
@@ -240,7 +199,7 @@ impl<B: Locks> Candidate<B> {
                 Ok(Some(office)) => self.hold(office).await,
                 Ok(None) => continue,
                 Err(error) => {
-                    self.note(Some(&error));
+                    self.trouble.note(Some(&error));
                     false
                 }
             };
@@ -266,7 +225,7 @@ impl<B: Locks> Candidate<B> {
         };
         match won {
             Some(Ok(granted)) => {
-                self.note(None);
+                self.trouble.note(None);
                 // How long it took to get it is not known, so a renewal begins the office.
                 let asked = Instant::now();
                 match self.locks.renew(&claim, self.election.ttl).await {
@@ -282,7 +241,7 @@ impl<B: Locks> Candidate<B> {
                 }
             }
             Some(Err(LockError::Held(_))) => {
-                self.note(None);
+                self.trouble.note(None);
                 Ok(None)
             }
             Some(Err(error)) => {
@@ -332,35 +291,9 @@ impl<B: Locks> Candidate<B> {
         took
     }
 
-    /// Renews the lease until that is not possible or not wanted any more.
     async fn keep(&self, office: &mut Office) -> End {
-        let mut next = Instant::now() + office.ttl / 3;
-        loop {
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return End::Stopped,
-                () = tokio::time::sleep_until(next) => {}
-            }
-            let asked = Instant::now();
-            let renewal = self.locks.renew(&office.claim, self.election.ttl);
-            match tokio::time::timeout_at(office.in_doubt(), renewal).await {
-                Ok(Ok(granted)) => {
-                    self.note(None);
-                    office.valid = asked + granted.ttl;
-                    office.ttl = granted.ttl;
-                    next = asked + granted.ttl / 3;
-                }
-                Ok(Err(LockError::NotHeld)) => return End::Lost,
-                Ok(Err(error)) => {
-                    self.note(Some(&error));
-                    next = Instant::now() + office.ttl / 12;
-                }
-                Err(_) => {}
-            }
-            if Instant::now() >= office.in_doubt() {
-                return End::Lost;
-            }
-        }
+        let (locks, ttl) = (&*self.locks, self.election.ttl);
+        office.keep(locks, ttl, &self.stop, &self.trouble).await
     }
 
     async fn tell_elected(&self, lease: &Lease, deadline: Instant) -> Told {
@@ -423,17 +356,6 @@ impl<B: Locks> Candidate<B> {
             }
         }
     }
-
-    fn note(&self, error: Option<&LockError>) {
-        let text = error.map(|error| error.text().to_owned());
-        let mut trouble = self.trouble.lock();
-        if let Some(error) = &text
-            && *trouble != text
-        {
-            tracing::warn!(link = self.link, error, "could not campaign");
-        }
-        *trouble = text;
-    }
 }
 
 #[cfg(test)]
@@ -484,6 +406,8 @@ mod tests {
             RemoteError::INTERRUPTED,
             RemoteError::DEADLINE,
             RemoteError::REPLAYED,
+            // It may be late that it cannot read what it is told.
+            RemoteError::BAD_REQUEST,
         ] {
             assert!(!is_unreached(&remote(code)), "{code}");
         }

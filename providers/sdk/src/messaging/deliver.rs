@@ -65,7 +65,7 @@ pub enum Verdict {
 
 /// What has become of one attempt.
 #[derive(Debug)]
-pub(super) enum Reached {
+pub(super) enum Attempted {
     /// The handler has returned.
     Taken,
     /// It failed, or could not be reached for too long.
@@ -172,9 +172,9 @@ impl Deliverer {
         let mut attempts = before;
         loop {
             let failure = match self.reach(arriving, attempts).await {
-                Reached::Taken => return Verdict::Done,
-                Reached::Left => return Verdict::Left,
-                Reached::Failed(failure) => failure,
+                Attempted::Taken => return Verdict::Done,
+                Attempted::Left => return Verdict::Left,
+                Attempted::Failed(failure) => failure,
             };
             attempts = attempts.saturating_add(1);
             if self.is_last(&failure, attempts) {
@@ -197,33 +197,36 @@ impl Deliverer {
     }
 
     /// Makes one attempt, for which the component is waited for as long as the rules let.
-    pub(super) async fn reach(&self, arriving: &Arriving, attempts: u32) -> Reached {
+    pub(super) async fn reach(&self, arriving: &Arriving, attempts: u32) -> Attempted {
         let mut waiting = Backoff::new(UNREACHED, LONGEST_UNREACHED);
         let begun = Instant::now();
         loop {
             if !self.wait(self.wait_while_slow()).await {
-                return Reached::Left;
+                return Attempted::Left;
             }
             let Err(failure) = self.attempt(arriving).await else {
-                return Reached::Taken;
+                return Attempted::Taken;
             };
             let subject = &*arriving.message.subject;
             tracing::debug!(link = self.shared.link, subject, attempts, %failure, "a message was not taken");
             if !failure.is_unreached() {
-                return Reached::Failed(failure);
+                return Attempted::Failed(failure);
             }
             // Hosts that are overloaded know best; those that are not there say nothing.
             let pause = match failure.retry_after() {
-                Some(after) => Backoff::new(after, after).delay().min(LONGEST_SLOW),
+                Some(after) => {
+                    let after = after.min(LONGEST_SLOW);
+                    Backoff::new(after, after).delay()
+                }
                 None => waiting.delay(),
             };
             let limit = self.shared.rules.unreached;
             if limit.is_some_and(|limit| limit.saturating_sub(begun.elapsed()) <= pause) {
-                return Reached::Failed(failure);
+                return Attempted::Failed(failure);
             }
             self.slow_down(&failure);
             if !self.wait(tokio::time::sleep(pause)).await {
-                return Reached::Left;
+                return Attempted::Left;
             }
         }
     }

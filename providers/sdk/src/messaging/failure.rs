@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lattice_rpc::{CallError, RemoteError};
+use lattice_rpc::{CallError, Reached, RemoteError};
 
 /// Why one attempt to deliver a message failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -25,10 +25,10 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Whether the handler certainly has not seen the message.
+    /// Whether the handler certainly has not seen the message, and may yet.
     #[must_use]
     pub fn is_unreached(&self) -> bool {
-        matches!(self, Self::Call(error) if error.never_started())
+        matches!(self, Self::Call(error) if error.reached() == Reached::Never)
     }
 
     /// Whether no further attempt can do better.
@@ -40,13 +40,7 @@ impl Failure {
     /// Whether it is not known what the handler has done: nobody has said that it failed.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
-        match self {
-            Self::Refused(_) | Self::TooLarge { .. } => false,
-            Self::Call(CallError::Remote(error)) => {
-                [RemoteError::DEADLINE, RemoteError::INTERRUPTED].contains(&&*error.code)
-            }
-            Self::Call(error) => !error.never_started(),
-        }
+        matches!(self, Self::Call(error) if error.reached() == Reached::Maybe)
     }
 
     /// When hosts that are overloaded ask to be called again.
@@ -84,9 +78,13 @@ mod tests {
         let remote = |code| Failure::from(CallError::from(RemoteError::new(code, "why")));
         assert!(!remote(RemoteError::FAILED).is_unknown());
         assert!(!remote(RemoteError::OVERLOADED).is_unknown());
+        assert!(!remote(RemoteError::DENIED).is_unknown());
         assert!(!Failure::Refused("no".into()).is_unknown());
         assert!(remote(RemoteError::DEADLINE).is_unknown());
         assert!(remote(RemoteError::INTERRUPTED).is_unknown());
+        // Of one that came twice the first may be at work.
+        assert!(remote(RemoteError::REPLAYED).is_unknown());
+        assert!(remote("a code of others").is_unknown());
         assert!(Failure::from(CallError::Cancelled).is_unknown());
     }
 }

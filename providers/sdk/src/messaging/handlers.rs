@@ -73,13 +73,13 @@ impl Handlers {
         // Who is nowhere is told of when the other form is not served either.
         let first = |call| prepare(call).may_be_nowhere();
         match self.call_form(form, message, first).await {
-            Err(Failure::Call(error)) if is_nowhere(&error) => {}
+            Err(Failure::Call(error)) if error.is_nowhere() => {}
             done => return done,
         }
         let other = form.other();
         let done = self.call_form(other, message, &prepare).await;
         // A component that is not there has neither.
-        let is_there = !matches!(&done, Err(Failure::Call(error)) if is_nowhere(error));
+        let is_there = !matches!(&done, Err(Failure::Call(error)) if error.is_nowhere());
         *self.known.lock() = is_there.then(|| (other, Instant::now() + BELIEVED));
         done
     }
@@ -132,12 +132,4 @@ impl Handlers {
         };
         said.map_err(CallError::from)?.map_err(Failure::Refused)
     }
-}
-
-/// Whether nobody serves the function, or nobody where the link has its calls go.
-fn is_nowhere(error: &CallError) -> bool {
-    matches!(
-        error,
-        CallError::NotServed { .. } | CallError::NotLocal { .. }
-    )
 }

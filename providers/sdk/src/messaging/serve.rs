@@ -24,6 +24,10 @@ const CONSUMER: &str = "wasmcloud:messaging/consumer@0.2.0";
 /// What an answer needs on its way back: a caller whose deadline passes gets no words.
 const WAY_BACK: Duration = Duration::from_millis(100);
 
+/// How long a request may take whose caller tells no deadline, as those of the 1.9 lattice: what it says
+/// itself is what bounds it.
+const UNTOLD: Duration = Duration::from_secs(600);
+
 /// Serves `wasmcloud:messaging/consumer@0.2.0` and `lattice:messaging/producer@0.1.0` until the
 /// provider stops.
 ///
@@ -47,6 +51,7 @@ pub async fn serve<B: Broker>(
 }
 
 fn without_bindings<B: Broker>(server: Server, linked: &Linked<B>) -> Server {
+    let server = server.untold(CONSUMER, "request", UNTOLD);
     answered! { server, linked;
         CONSUMER "publish" publish(message: BrokerMessage);
         CONSUMER "request" request(subject: String, body: Bytes, timeout_ms: u32);

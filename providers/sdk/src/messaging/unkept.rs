@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::deliver::Reached;
+use super::deliver::Attempted;
 use super::{Arriving, Deliverer, Failure, Verdict};
 
 /// How much may wait for another attempt, in units of [`UNIT`] bytes.
@@ -33,13 +33,13 @@ impl Deliverer {
         let mut attempts = 0;
         loop {
             let failure = match self.reach(arriving, attempts).await {
-                Reached::Taken => return (Verdict::Done, room),
-                Reached::Left => {
+                Attempted::Taken => return (Verdict::Done, room),
+                Attempted::Left => {
                     let cause = "the link went before the component had taken the message";
                     let letter = self.letter(arriving, attempts, cause.into());
                     return (Verdict::Dead(letter), room);
                 }
-                Reached::Failed(failure) => failure,
+                Attempted::Failed(failure) => failure,
             };
             attempts += 1;
             let ends = match self.is_last(&failure, attempts) || failure.is_unknown() {

@@ -1,10 +1,10 @@
 //! Where log lines and spans of a provider process go.
 
 use lattice_core::provider::{HostData, LogLevel};
-use lattice_telemetry::{Service, Traces};
+use lattice_telemetry::{Service, Traces, log_filter, log_lines};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _, Registry};
+use tracing_subscriber::{Layer as _, Registry};
 
 use crate::error::chain;
 
@@ -30,9 +30,8 @@ fn log_to_stderr(data: &HostData, traces: Option<&Traces>) {
     let level = data.log_level.unwrap_or(LogLevel::Info).as_filter();
     // What the NATS client has to say is said by the connection's own events; the AMQP client warns
     // of messages that come back, with their bodies.
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("{level},async_nats=error,lapin=error")));
-    let lines = tracing_subscriber::fmt::layer::<Registry>().with_writer(std::io::stderr);
+    let (filter, wrong) = log_filter(&format!("{level},async_nats=error,lapin=error"));
+    let lines = tracing_subscriber::fmt::layer::<Registry>().with_writer(log_lines);
     let lines = if data.structured_logging {
         lines.json().flatten_event(true).boxed()
     } else {
@@ -46,5 +45,8 @@ fn log_to_stderr(data: &HostData, traces: Option<&Traces>) {
         (Ok(()), Some(traces)) => traces.switch_on(),
         (Ok(()), None) => {}
         (Err(error), _) => eprintln!("warning: no log and no traces: {error}"),
+    }
+    if let Some(wrong) = wrong {
+        tracing::warn!(hint = wrong.hint(), "{wrong}");
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use lattice_codec::{DecodeError, Reader, write};
-use lattice_rpc::{CallError, Context, IncomingCall, RemoteError};
+use lattice_rpc::{CallError, Context, IncomingCall, Reached, RemoteError};
 use tokio::time::Instant;
 
 use super::backend::{About, Outcome, QueueError, Queues};
@@ -145,15 +145,13 @@ pub(crate) async fn ask(
             Err(error) => error,
         };
         match &error {
-            CallError::NotServed { .. } | CallError::NotLocal { .. } if was_missed => {
-                return Told::Ended;
-            }
+            error if error.is_nowhere() && was_missed => return Told::Ended,
             // It may be connecting to NATS anew just now.
-            CallError::NotServed { .. } | CallError::NotLocal { .. } => {
+            error if error.is_nowhere() => {
                 was_missed = true;
                 let again = Instant::now() + MISSED_FOR;
                 if again >= until {
-                    return Told::Silent(chain(&error));
+                    return Told::Silent(chain(error));
                 }
                 tokio::time::sleep_until(again).await;
                 continue;
@@ -164,7 +162,7 @@ pub(crate) async fn ask(
             _ => {}
         }
         let next = Instant::now() + backoff.delay().max(asked(&error));
-        if !error.never_started() || next >= until {
+        if error.reached() != Reached::Never || next >= until {
             return Told::Silent(chain(&error));
         }
         tokio::time::sleep_until(next).await;

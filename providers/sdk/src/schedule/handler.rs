@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use lattice_rpc::{CallError, RemoteError};
+use lattice_rpc::{CallError, Reached};
 use tokio::time::Instant;
 
 use super::bindings::lattice::schedule::handler;
@@ -73,22 +73,19 @@ impl Handler {
 
 fn told(error: &CallError) -> Told {
     let why = chain(error);
-    if error.never_started() {
-        return Told::Unheard(why);
-    }
-    match error {
+    match error.reached() {
+        Reached::Never => Told::Unheard(why),
         // It has trapped, or could not read what it was given.
-        CallError::Remote(error)
-            if error.code == RemoteError::FAILED || error.code == RemoteError::BAD_REQUEST =>
-        {
-            Told::Failed(why)
-        }
-        _ => Told::Unknown(why),
+        Reached::Ran => Told::Failed(why),
+        // What is refused would be refused again: it is told no more often than what may be done.
+        Reached::Refused | Reached::Maybe => Told::Unknown(why),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use lattice_rpc::RemoteError;
+
     use super::*;
 
     #[test]
@@ -100,5 +97,24 @@ mod tests {
         };
         assert!(matches!(told(&late(false)), Told::Unheard(_)));
         assert!(matches!(told(&late(true)), Told::Unknown(_)));
+    }
+
+    #[test]
+    fn only_a_component_that_says_so_has_failed() {
+        let said = |code| told(&CallError::from(RemoteError::new(code, "why")));
+        for code in [RemoteError::FAILED, RemoteError::BAD_REQUEST] {
+            assert!(matches!(said(code), Told::Failed(_)), "{code}");
+        }
+        for code in [RemoteError::OVERLOADED, RemoteError::STOPPING] {
+            assert!(matches!(said(code), Told::Unheard(_)), "{code}");
+        }
+        for code in [
+            RemoteError::DENIED,
+            RemoteError::DEADLINE,
+            RemoteError::INTERRUPTED,
+            RemoteError::REPLAYED,
+        ] {
+            assert!(matches!(said(code), Told::Unknown(_)), "{code}");
+        }
     }
 }

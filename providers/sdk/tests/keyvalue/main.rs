@@ -67,7 +67,7 @@ impl Lattice {
             let data = HostData {
                 host_id: format!("N{n}"),
                 lattice_rpc_prefix: "default".into(),
-                lattice_rpc_url: lattice._box.url.clone(),
+                lattice_rpc_url: lattice._box.url.clone().into(),
                 provider_key: "kv".into(),
                 link_definitions: vec![link("counter")],
                 ..HostData::default()

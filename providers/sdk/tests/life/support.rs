@@ -263,7 +263,7 @@ impl Host {
             host_id: HOST_ID.into(),
             lattice_rpc_prefix: lattice.to_string(),
             link_name: "default".into(),
-            lattice_rpc_url: box_.url.clone(),
+            lattice_rpc_url: box_.url.clone().into(),
             provider_key: provider.to_string(),
             link_definitions: links,
             lattice_own_config,

@@ -101,7 +101,7 @@ impl Lattice {
         let data = HostData {
             host_id: format!("N{}", self.running.len()),
             lattice_rpc_prefix: LatticeName::default().to_string(),
-            lattice_rpc_url: self.nats.url.clone(),
+            lattice_rpc_url: self.nats.url.clone().into(),
             provider_key: self.provider.to_string(),
             config: map(config),
             link_definitions: self.links.clone(),

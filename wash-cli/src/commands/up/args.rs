@@ -6,7 +6,7 @@ use clap::builder::BoolishValueParser;
 use lattice_core::provider::SecretText;
 use lattice_nats::connection::options;
 
-use super::connections::{CtlArgs, RpcArgs, Sides};
+use super::connections::{CtlArgs, RpcArgs, Sides, Told};
 use super::legacy::LegacyArgs;
 use super::server::ServerProgram;
 use crate::connection::{Given, Settings, Side};
@@ -322,74 +322,86 @@ impl HostSettings {
         shared: Option<&SecretText>,
         domain: Option<&str>,
     ) -> Vec<(String, String)> {
-        let text = |value: &Option<String>| value.clone();
-        let flag = |value: Option<bool>| value.map(|value| value.to_string());
-        let number = |value: Option<u64>| value.map(|value| value.to_string());
-        let list = |items: &[String]| Some(items.join(",")).filter(|list| !list.is_empty());
-        // Said in so many words they go before what the hosts hear about both connections.
-        let (ctl, rpc) = (self.ctl.given(), self.rpc.given());
-        let others = [
-            ("WASMCLOUD_CTL_TLS", flag(ctl.tls)),
-            ("WASMCLOUD_CTL_TLS_FIRST", flag(ctl.tls_first)),
-            ("WASMCLOUD_RPC_TLS", flag(rpc.tls)),
-            ("WASMCLOUD_RPC_TLS_FIRST", flag(rpc.tls_first)),
-            (
-                "WASMCLOUD_CLUSTER_SEED",
-                shared.map(|seed| seed.expose().to_owned()),
-            ),
+        let cluster = shared.map(|seed| seed.expose().to_owned());
+        let of_lattice = [
+            ("WASMCLOUD_CLUSTER_SEED", cluster),
             ("WASMCLOUD_CLUSTER_ISSUERS", list(&self.cluster_issuers)),
-            ("LATTICE_NATS_TLS_CA_FILE", list(&sides.authorities())),
-            (
-                "WASMCLOUD_RPC_TIMEOUT_MS",
-                Some(sides.rpc_timeout_ms().to_string()),
-            ),
-            (
-                "WASMCLOUD_PROV_SHUTDOWN_DELAY_MS",
-                number(self.provider_delay.map(u64::from)),
-            ),
-            (
-                "WASMCLOUD_MAX_EXECUTION_TIME_MS",
-                number(self.max_execution_time_ms),
-            ),
-            ("WASMCLOUD_OCI_ALLOW_LATEST", flag(self.allow_latest)),
-            (
-                "WASMCLOUD_OCI_ALLOWED_INSECURE",
-                list(&self.allowed_insecure),
-            ),
             ("WASMCLOUD_JS_DOMAIN", domain.map(str::to_owned)),
-            (
-                "WASMCLOUD_CONFIG_SERVICE",
-                flag(self.config_service_enabled),
-            ),
-            (
-                "WASMCLOUD_ALLOW_FILE_LOAD",
-                flag(Some(self.allow_file_load)),
-            ),
-            ("LATTICE_ISOLATED", self.isolated.then(|| "true".to_owned())),
-            (
-                "WASMCLOUD_STRUCTURED_LOGGING_ENABLED",
-                flag(self.enable_structured_logging),
-            ),
-            ("WASMCLOUD_LOG_LEVEL", text(&self.log_level)),
-            (
-                "LATTICE_REQUIRE_SIGNED",
-                self.require_signed.then(|| "true".to_owned()),
-            ),
-            ("LATTICE_TRUSTED_ISSUERS", list(&self.trusted_issuers)),
-            ("LATTICE_ACCOUNT_TOKENS", list(&self.absolute_tokens())),
-            ("LATTICE_ALLOW_UNSIGNED", flag(self.allow_unsigned)),
-            ("WASMCLOUD_POLICY_TOPIC", text(&self.policy_topic)),
-            (
-                "WASMCLOUD_POLICY_CHANGES_TOPIC",
-                text(&self.policy_changes_topic),
-            ),
-            ("WASMCLOUD_POLICY_TIMEOUT", number(self.policy_timeout_ms)),
-            ("WASMCLOUD_SECRETS_TOPIC", text(&self.secrets_topic)),
         ];
-        let others = others.into_iter();
+        // Said in so many words they go before what the hosts hear about both connections.
+        let others = self.told_of_connections(sides).into_iter();
+        let others = others
+            .chain(of_lattice)
+            .chain(self.told_of_work())
+            .chain(self.told_of_trust());
         let others = others.filter_map(|(name, value)| Some((name.to_owned(), value?)));
         sides.variables().into_iter().chain(others).collect()
     }
+
+    fn told_of_connections(&self, sides: &Sides) -> [Told; 6] {
+        let (ctl, rpc) = (self.ctl.given(), self.rpc.given());
+        let timeout = sides.rpc_timeout_ms().to_string();
+        [
+            ("WASMCLOUD_CTL_TLS", text(ctl.tls)),
+            ("WASMCLOUD_CTL_TLS_FIRST", text(ctl.tls_first)),
+            ("WASMCLOUD_RPC_TLS", text(rpc.tls)),
+            ("WASMCLOUD_RPC_TLS_FIRST", text(rpc.tls_first)),
+            ("LATTICE_NATS_TLS_CA_FILE", list(&sides.authorities())),
+            ("WASMCLOUD_RPC_TIMEOUT_MS", Some(timeout)),
+        ]
+    }
+
+    /// What hosts run, from where and for how long.
+    fn told_of_work(&self) -> [Told; 9] {
+        let delay = text(self.provider_delay);
+        let longest = text(self.max_execution_time_ms);
+        let insecure = list(&self.allowed_insecure);
+        let asks = text(self.config_service_enabled);
+        let structured = text(self.enable_structured_logging);
+        [
+            ("WASMCLOUD_PROV_SHUTDOWN_DELAY_MS", delay),
+            ("WASMCLOUD_MAX_EXECUTION_TIME_MS", longest),
+            ("WASMCLOUD_OCI_ALLOW_LATEST", text(self.allow_latest)),
+            ("WASMCLOUD_OCI_ALLOWED_INSECURE", insecure),
+            ("WASMCLOUD_CONFIG_SERVICE", asks),
+            (
+                "WASMCLOUD_ALLOW_FILE_LOAD",
+                text(Some(self.allow_file_load)),
+            ),
+            ("LATTICE_ISOLATED", where_set(self.isolated)),
+            ("WASMCLOUD_STRUCTURED_LOGGING_ENABLED", structured),
+            ("WASMCLOUD_LOG_LEVEL", self.log_level.clone()),
+        ]
+    }
+
+    /// Whom hosts trust, and whom they ask.
+    fn told_of_trust(&self) -> [Told; 8] {
+        let changes = self.policy_changes_topic.clone();
+        [
+            ("LATTICE_REQUIRE_SIGNED", where_set(self.require_signed)),
+            ("LATTICE_TRUSTED_ISSUERS", list(&self.trusted_issuers)),
+            ("LATTICE_ACCOUNT_TOKENS", list(&self.absolute_tokens())),
+            ("LATTICE_ALLOW_UNSIGNED", text(self.allow_unsigned)),
+            ("WASMCLOUD_POLICY_TOPIC", self.policy_topic.clone()),
+            ("WASMCLOUD_POLICY_CHANGES_TOPIC", changes),
+            ("WASMCLOUD_POLICY_TIMEOUT", text(self.policy_timeout_ms)),
+            ("WASMCLOUD_SECRETS_TOPIC", self.secrets_topic.clone()),
+        ]
+    }
+}
+
+/// The value of a variable.
+fn text(value: Option<impl ToString>) -> Option<String> {
+    value.map(|value| value.to_string())
+}
+
+fn list(items: &[String]) -> Option<String> {
+    Some(items.join(",")).filter(|list| !list.is_empty())
+}
+
+/// Off is what a host takes for granted.
+fn where_set(flag: bool) -> Option<String> {
+    flag.then(|| "true".to_owned())
 }
 
 #[cfg(test)]

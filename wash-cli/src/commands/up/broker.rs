@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use lattice_nats::connection::without_login;
+use lattice_nats::connection::{ServerAddress, without_login};
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::args::NatsArgs;
 use super::secure::Secure;
 use super::server;
-use crate::connection::{GREETING, Settings, is_local, leads_to_own, reach};
+use crate::connection::{GREETING, Settings, is_here, leads_to_own, reach};
 use crate::error::{CliError, Code, Result};
 use crate::files::last_lines;
 use crate::lattice_dir::{LatticeDir, create_folder};
@@ -62,8 +62,9 @@ impl Wanted<'_> {
     /// Finds the server at the address, or starts one there, or on a later port.
     pub(super) async fn ensure(&self, dir: &LatticeDir, ui: &Ui) -> Result<Broker> {
         let (args, settings) = (self.args, self.settings);
+        let server = &settings.server;
         let found = Broker {
-            port: settings.port,
+            port: server.port(),
             started: false,
         };
         let own = dir.broker().map(|own| own.port.unwrap_or_default());
@@ -73,7 +74,7 @@ impl Wanted<'_> {
         {
             return Err(elsewhere(dir.name(), port, settings));
         }
-        if !is_local(&settings.host) || settings.tls.first || !settings.urls.is_empty() {
+        if !is_here(server) || settings.tls.first || !settings.urls.is_empty() {
             if self.secure.is_some() {
                 return Err(not_here(settings));
             }
@@ -82,7 +83,7 @@ impl Wanted<'_> {
         }
         let joins_remote = args.nats_remote_url.is_some() && own.is_none();
         // A secure lattice has a server of its own.
-        let probe = probe(&settings.host, settings.port).await;
+        let probe = probe(server).await;
         if probe == Probe::Nats && !joins_remote && (self.secure.is_none() || own.is_some()) {
             return Ok(found);
         }
@@ -94,28 +95,33 @@ impl Wanted<'_> {
             return Err(CliError::new(Code::NatsUnreachable, text)
                 .hint("check the address; without `--nats-connect-only` a server is started"));
         }
-        let port = match probe {
-            Probe::Nothing => settings.port,
-            _ if self.fixed => return Err(taken(&settings.host, settings.port, probe)),
-            _ => {
-                let port = free_port(&settings.host, settings.port).await?;
-                ui.notice(&format!(
-                    "port {} is taken, using {port} for NATS",
-                    settings.port
-                ));
-                port
-            }
-        };
-        let broker = start(args, &settings.host, port, self.secure, dir).await?;
+        let port = self.port(probe, ui).await?;
+        let server = server.clone().with_port(port);
+        let broker = start(args, &server, self.secure, dir).await?;
         self.tell_of_leaf(dir, ui).await;
         Ok(broker)
     }
 
+    /// The port for a server to start, where `probe` is what listens at the one that is wanted.
+    async fn port(&self, probe: Probe, ui: &Ui) -> Result<u16> {
+        let server = &self.settings.server;
+        if probe == Probe::Nothing {
+            return Ok(server.port());
+        }
+        if self.fixed {
+            return Err(taken(server, probe));
+        }
+        let port = free_port(server).await?;
+        let wanted = server.port();
+        ui.notice(&format!("port {wanted} is taken, using {port} for NATS"));
+        Ok(port)
+    }
+
     /// Whether the address is that of the server that the lattice has at this port.
     async fn leads_to_own(&self, dir: &LatticeDir, own: u16) -> bool {
-        let (host, port) = self.settings.first_address();
+        let server = self.settings.first_server();
         let is_one = self.settings.urls.len() < 2;
-        is_one && port == own && leads_to_own(&host, port, &dir.own_host()).await
+        is_one && server.port() == own && leads_to_own(&server, &dir.own_host()).await
     }
 
     /// A server starts also where the remote that it is to join is not there.
@@ -135,9 +141,10 @@ impl Wanted<'_> {
 
 /// Two servers on one store would destroy it, and only the second could be stopped again.
 fn elsewhere(lattice: &str, own: u16, settings: &Settings) -> CliError {
-    let is_other_port = own != settings.port && is_local(&settings.host);
+    let port = settings.server.port();
+    let is_other_port = own != port && is_here(&settings.server);
     let wanted = match is_other_port && settings.urls.is_empty() {
-        true => settings.port.to_string(),
+        true => port.to_string(),
         false => format!("at {}", settings.address()),
     };
     let text = format!("lattice `{lattice}` runs with a NATS server at port {own}, not {wanted}");
@@ -168,26 +175,28 @@ fn not_here(settings: &Settings) -> CliError {
     CliError::new(Code::Usage, text).hint("leave out the address, or name one of this machine")
 }
 
-fn taken(host: &str, port: u16, probe: Probe) -> CliError {
+fn taken(server: &ServerAddress, probe: Probe) -> CliError {
     let what = match probe {
         Probe::Nats => "another NATS server",
         _ => "another program",
     };
-    CliError::new(Code::PortTaken, format!("{what} listens on {host}:{port}"))
+    CliError::new(Code::PortTaken, format!("{what} listens on {server}"))
         .hint("choose another port with `--nats-port`, or leave it out to take the next free one")
 }
 
 /// Whether a server could listen there. Nobody answering is not enough: the port may be the near end
 /// of somebody's connection.
-async fn can_listen(host: &str, port: u16) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    tokio::net::TcpListener::bind((bare, port)).await.is_ok()
+async fn can_listen(server: &ServerAddress) -> bool {
+    let binding = tokio::net::TcpListener::bind((server.host(), server.port()));
+    binding.await.is_ok()
 }
 
 /// The first port above the wanted one on which nothing listens.
-async fn free_port(host: &str, wanted: u16) -> Result<u16> {
+async fn free_port(server: &ServerAddress) -> Result<u16> {
+    let wanted = server.port();
     for port in (1..=PORTS).filter_map(|step| wanted.checked_add(step)) {
-        if probe(host, port).await == Probe::Nothing && can_listen(host, port).await {
+        let server = server.clone().with_port(port);
+        if probe(&server).await == Probe::Nothing && can_listen(&server).await {
             return Ok(port);
         }
     }
@@ -196,8 +205,8 @@ async fn free_port(host: &str, wanted: u16) -> Result<u16> {
 }
 
 /// Looks who listens: a NATS server speaks first.
-pub(crate) async fn probe(host: &str, port: u16) -> Probe {
-    let Some(mut stream) = reach(host, port).await else {
+pub(crate) async fn probe(server: &ServerAddress) -> Probe {
+    let Some(mut stream) = reach(server).await else {
         return Probe::Nothing;
     };
     let mut greeting = [0; 5];
@@ -209,25 +218,26 @@ pub(crate) async fn probe(host: &str, port: u16) -> Probe {
 
 async fn start(
     args: &NatsArgs,
-    host: &str,
-    port: u16,
+    server: &ServerAddress,
     secure: Option<&Secure>,
     dir: &LatticeDir,
 ) -> Result<Broker> {
+    let port = server.port();
     let program = server::find(args.server.nats_server.as_deref())?;
     create_folder(&dir.jetstream())?;
     let config = match &args.nats_config_file {
         Some(path) => path.clone(),
         None => {
             let bounds_logs = bounds_logs(&program).await;
-            write_config(args, host, port, secure, dir, bounds_logs)?
+            write_config(args, server, secure, dir, bounds_logs)?
         }
     };
     let log = open_log(&dir.nats_log())?;
     let mut command = Command::new(&program);
     command.arg("--config").arg(&config);
     if args.nats_config_file.is_some() {
-        command.args(["-js", "--addr", host, "--port", &port.to_string()]);
+        command.args(["-js", "--addr", &server.host_text()]);
+        command.args(["--port", &port.to_string()]);
     }
     command
         .stdin(Stdio::null())
@@ -247,7 +257,7 @@ async fn start(
     // Recorded before it answers: whoever interrupts us now finds it by its pid file.
     let recorded = record(&child, port, dir);
     let ready = match recorded {
-        Ok(()) => until_ready(&mut child, host, port, dir).await,
+        Ok(()) => until_ready(&mut child, server, dir).await,
         Err(error) => Err(error),
     };
     match ready {
@@ -271,13 +281,13 @@ fn record(child: &Child, port: u16, dir: &LatticeDir) -> Result<()> {
         .map_err(|error| CliError::io("could not write the pid file of nats-server", &error))
 }
 
-async fn until_ready(child: &mut Child, host: &str, port: u16, dir: &LatticeDir) -> Result<()> {
+async fn until_ready(child: &mut Child, server: &ServerAddress, dir: &LatticeDir) -> Result<()> {
     let deadline = Instant::now() + START;
     while Instant::now() < deadline {
         if let Ok(Some(status)) = child.try_wait() {
             return Err(failed(dir, Some(status)));
         }
-        if probe(host, port).await == Probe::Nats {
+        if probe(server).await == Probe::Nats {
             return Ok(());
         }
         tokio::time::sleep(POLL).await;
@@ -340,21 +350,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_nats_server_is_known_by_its_greeting() {
-        assert_eq!(
-            probe("127.0.0.1", listener(b"INFO {}\r\n").await).await,
-            Probe::Nats
-        );
-        assert_eq!(
-            probe("127.0.0.1", listener(b"220 smtp\r\n").await).await,
-            Probe::Other
-        );
+        let at = |port| ServerAddress::of("127.0.0.1").with_port(port);
+        let nats = at(listener(b"INFO {}\r\n").await);
+        assert_eq!(probe(&nats).await, Probe::Nats);
+        let other = at(listener(b"220 smtp\r\n").await);
+        assert_eq!(probe(&other).await, Probe::Other);
         let closed = TcpListener::bind("127.0.0.1:0")
             .await
             .unwrap()
             .local_addr()
             .unwrap()
             .port();
-        assert_eq!(probe("127.0.0.1", closed).await, Probe::Nothing);
+        assert_eq!(probe(&at(closed)).await, Probe::Nothing);
     }
 
     pub(super) fn no_args() -> NatsArgs {

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use lattice_nats::connection::{Login, Tls};
+use lattice_nats::connection::{Login, ServerAddress, Tls};
 use lattice_nats::connection_options;
 
-use crate::connection::{Given, Settings, port_apart};
+use crate::connection::{Given, Settings, said};
 use crate::error::Result;
 use crate::lattice_dir::LocalAccess;
 
@@ -52,15 +52,16 @@ impl Sides {
         let mut rpc = given.settle()?;
         let elsewhere = nats.host.is_some() || nats.port.is_some() || !nats.urls.is_empty();
         if elsewhere || !own_address {
-            let (host, port) = port_apart(nats.host, nats.port);
-            rpc.urls = nats.urls;
-            rpc.host = host.unwrap_or_else(|| ctl.host.clone());
-            rpc.port = port.unwrap_or(ctl.port);
+            let (host, port) = said(nats.host.as_deref(), nats.port);
+            let server = host.unwrap_or_else(|| ctl.server.clone());
+            rpc.server = server.with_port(port.unwrap_or(ctl.server.port()));
+            let urls = nats.urls.iter();
+            rpc.urls = urls.map(|url| ServerAddress::of(url)).collect();
             if !elsewhere {
                 rpc.urls.clone_from(&ctl.urls);
             }
         }
-        let same_server = (&rpc.host, rpc.port, &rpc.urls) == (&ctl.host, ctl.port, &ctl.urls);
+        let same_server = (&rpc.server, &rpc.urls) == (&ctl.server, &ctl.urls);
         if same_server && rpc.login == Login::Nobody {
             rpc.login = ctl.login.clone();
         }
@@ -108,15 +109,17 @@ impl Sides {
     }
 }
 
-type Told = (&'static str, Option<String>);
+/// A variable, and its value where it has one.
+pub(super) type Told = (&'static str, Option<String>);
 
 /// Where it leads. A host looks at a list of addresses only where there is no single one.
 fn server(side: &Settings) -> [Told; 3] {
-    let urls = Some(side.urls.join(",")).filter(|list| !list.is_empty());
+    let urls: Vec<_> = side.urls.iter().map(ServerAddress::text).collect();
+    let urls = Some(urls.join(",")).filter(|list| !list.is_empty());
     let single = urls.is_none();
     [
-        ("HOST", single.then(|| side.host.clone())),
-        ("PORT", single.then(|| side.port.to_string())),
+        ("HOST", single.then(|| side.server.host_text())),
+        ("PORT", single.then(|| side.server.port().to_string())),
         ("URL", urls),
     ]
 }
@@ -185,13 +188,13 @@ mod tests {
     #[test]
     fn a_list_of_addresses_holds_for_both_connections_and_in_place_of_a_single_one() {
         let ctl = Settings {
-            urls: vec!["nats://a:1".to_owned(), "nats://b:2".to_owned()],
+            urls: ServerAddress::all("nats://word@a:1,nats://b:2"),
             ..Settings::at("127.0.0.1", 4222)
         };
         let both = told(&ctl, options::Given::default());
         for side in ["CTL", "RPC"] {
             let of = |name| value(&both, &format!("WASMCLOUD_{side}_{name}"));
-            assert_eq!(of("URL").as_deref(), Some("nats://a:1,nats://b:2"));
+            assert_eq!(of("URL").as_deref(), Some("nats://word@a:1,nats://b:2"));
             assert_eq!((of("HOST"), of("PORT")), (None, None), "{side}");
         }
         let own = told(
@@ -203,6 +206,23 @@ mod tests {
         );
         assert_eq!(value(&own, "WASMCLOUD_RPC_PORT").as_deref(), Some("4333"));
         assert_eq!(value(&own, "WASMCLOUD_RPC_URL"), None);
+    }
+
+    #[test]
+    fn hosts_are_told_host_and_port_as_they_were_written() {
+        for (given, host, port) in [
+            ("tls://nats.test", "tls://nats.test", "4222"),
+            ("me:word@nats.test:4333", "me:word@nats.test", "4333"),
+            ("[::1]:4333", "[::1]", "4333"),
+        ] {
+            let both = told(&Settings::at(given, 4222), options::Given::default());
+            for side in ["CTL", "RPC"] {
+                let of = |name| value(&both, &format!("WASMCLOUD_{side}_{name}"));
+                assert_eq!(of("HOST").as_deref(), Some(host));
+                assert_eq!(of("PORT").as_deref(), Some(port));
+                assert_eq!(of("URL"), None);
+            }
+        }
     }
 
     #[test]

@@ -202,7 +202,7 @@ impl Start<'_> {
         let record = ProcessRecord {
             // A port elsewhere would be taken for that of a server here.
             port: self.local_port,
-            ..ProcessRecord::of(pid, self.settings.port).map_err(io)?
+            ..ProcessRecord::of(pid, self.settings.server.port()).map_err(io)?
         };
         self.dir.record_host(id, record).map_err(io)
     }

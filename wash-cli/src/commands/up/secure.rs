@@ -195,12 +195,12 @@ impl Secure {
         let LocalAccess { creds, ca, .. } = self.access();
         let lattice = settings.lattice.to_string();
         let context = Context {
-            ctl_host: Some(settings.host.clone()),
-            ctl_port: Some(settings.port),
+            ctl_host: Some(settings.server.host_text()),
+            ctl_port: Some(settings.server.port()),
             ctl_credsfile: Some(creds.clone()),
             ctl_tls_ca_file: Some(ca.clone()),
-            rpc_host: Some(settings.host.clone()),
-            rpc_port: Some(settings.port),
+            rpc_host: Some(settings.server.host_text()),
+            rpc_port: Some(settings.server.port()),
             rpc_credsfile: Some(creds),
             rpc_tls_ca_file: Some(ca),
             lattice: Some(lattice.clone()),
@@ -287,10 +287,9 @@ fn authority_params() -> std::result::Result<CertificateParams, rcgen::Error> {
 }
 
 fn server_params(host: &str) -> std::result::Result<CertificateParams, rcgen::Error> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
     let mut names: Vec<String> = NAMES.map(str::to_owned).to_vec();
-    if !NAMES.contains(&bare) {
-        names.push(bare.to_owned());
+    if !NAMES.contains(&host) {
+        names.push(host.to_owned());
     }
     let mut params = CertificateParams::new(names)?;
     params

@@ -22,11 +22,21 @@ const ALLOWED: [(&str, &[&str]); 19] = [
     ("lattice-control", &["lattice-core", "lattice-rpc"]),
     (
         "lattice-store",
-        &["lattice-core", "lattice-control", "lattice-nats"],
+        &[
+            "lattice-core",
+            "lattice-nats",
+            "lattice-rpc",
+            "lattice-control",
+        ],
     ),
     (
         "lattice-secrets",
-        &["lattice-core", "lattice-claims", "lattice-nats"],
+        &[
+            "lattice-core",
+            "lattice-claims",
+            "lattice-nats",
+            "lattice-rpc",
+        ],
     ),
     (
         "lattice-runtime",

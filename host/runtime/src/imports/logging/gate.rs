@@ -78,7 +78,7 @@ fn read_level(text: &str) -> Option<Result<LogLevel, ()>> {
 
 /// Bounds what all calls of a component log together, and counts what it leaves out.
 #[derive(Debug)]
-pub(crate) struct LogGate {
+pub(super) struct LogGate {
     state: Mutex<State>,
     left_out: AtomicU64,
 }
@@ -97,7 +97,7 @@ struct State {
 }
 
 impl LogGate {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         let now = Instant::now();
         Self {
             state: Mutex::new(State {
@@ -129,13 +129,13 @@ impl LogGate {
         true
     }
 
-    /// Counts a line that is not written.
-    pub(super) fn leave_out(&self) {
-        self.left_out.fetch_add(1, Ordering::Relaxed);
+    /// Counts lines that are not written.
+    pub(super) fn leave_out(&self, count: u64) {
+        self.left_out.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Tells how many lines were left out, if there are any and it is time.
-    pub(crate) fn tell(&self, env: &dyn HostEnv) {
+    pub(super) fn tell(&self, env: &dyn HostEnv) {
         if self.left_out.load(Ordering::Relaxed) == 0 {
             return;
         }
@@ -264,7 +264,7 @@ mod tests {
         gate.tell(&env);
         assert!(env.logged().is_empty());
         for _ in 0..5 {
-            gate.leave_out();
+            gate.leave_out(1);
             gate.tell(&env);
         }
         assert_eq!(env.logged().len(), 1);

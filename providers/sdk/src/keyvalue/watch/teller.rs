@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher as _};
 
 use bytes::Bytes;
-use lattice_rpc::CallError;
 use lattice_rpc::wrpc::{CallContext, Client};
+use lattice_rpc::{CallError, Reached};
 use tokio::sync::mpsc;
 
 use super::{Change, Watched};
@@ -167,7 +167,7 @@ impl Teller {
     fn note(&mut self, key: &str, value: Option<&Bytes>, called: Result<(), CallError>) -> bool {
         if let Err(error) = called {
             tracing::warn!(link = self.link, key, %error, "could not tell of a change");
-            if error.never_started() {
+            if error.reached() == Reached::Never {
                 return false;
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use lattice_rpc::quiet::Pace as Lines;
-use lattice_rpc::{CallError, Invocation, Peer, RemoteError, TraceContext};
+use lattice_rpc::{CallError, Invocation, Peer, Reached, RemoteError, TraceContext};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -273,8 +273,8 @@ impl<B: Queues> Worker<B> {
                 Ok(Err(error)) => return Ended::Failed(chain(&error)),
                 // Our own side ends, which is not the handler's failure.
                 Err(CallError::Cancelled) => return Ended::Over,
-                Err(error) if !error.never_started() => return Ended::Failed(chain(&error)),
-                Err(error) => error,
+                Err(error) if error.reached() == Reached::Never => error,
+                Err(error) => return Ended::Failed(chain(&error)),
             };
             at_work.is_called.store(false, Ordering::Relaxed);
             let next = self.pace.slow_down(asked(&error));

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lattice_nats::connection::ServerAddress;
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -27,14 +28,13 @@ const VERSION: Duration = Duration::from_secs(3);
 /// Writes the configuration of a server whose user has none.
 pub(super) fn write_config(
     args: &NatsArgs,
-    host: &str,
-    port: u16,
+    server: &ServerAddress,
     secure: Option<&Secure>,
     dir: &LatticeDir,
     bounds_logs: bool,
 ) -> Result<PathBuf> {
     let path = dir.nats_config();
-    let mut text = config(args, host, port, &dir.jetstream(), secure);
+    let mut text = config(args, server, &dir.jetstream(), secure);
     if bounds_logs {
         text.push_str(&log(&dir.nats_log()));
     }
@@ -100,16 +100,16 @@ fn parse_version(said: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-fn config(args: &NatsArgs, host: &str, port: u16, store: &Path, secure: Option<&Secure>) -> String {
+fn config(
+    args: &NatsArgs,
+    server: &ServerAddress,
+    store: &Path,
+    secure: Option<&Secure>,
+) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
     let mut text = format!(
         "listen: {}\nmax_control_line: {LONGEST_LINE}\njetstream {{\n  store_dir: {}\n  domain: {}\n}}\n",
-        quoted(&if bare.contains(':') {
-            format!("[{bare}]:{port}")
-        } else {
-            format!("{bare}:{port}")
-        }),
+        quoted(&server.place()),
         quoted(&store.display().to_string()),
         quoted(&args.nats_js_domain),
     );
@@ -125,7 +125,7 @@ fn config(args: &NatsArgs, host: &str, port: u16, store: &Path, secure: Option<&
     }
     if let Some(port) = args.nats_websocket_port {
         let tls = secure.map_or_else(|| "no_tls: true".to_owned(), Secure::tls);
-        let host = quoted(bare);
+        let host = quoted(server.host());
         text.push_str(&format!(
             "websocket {{\n  host: {host}\n  port: {port}\n  {tls}\n}}\n"
         ));
@@ -168,10 +168,16 @@ websocket {
   no_tls: true
 }
 "#;
-        assert_eq!(
-            config(&args, "127.0.0.1", 4222, Path::new("/data/js"), None),
-            expected
-        );
+        let at = |server: &str| {
+            let server = ServerAddress::of(server);
+            config(&args, &server, Path::new("/data/js"), None)
+        };
+        assert_eq!(at("127.0.0.1"), expected);
+        for host in ["::1", "[::1]"] {
+            let text = at(host);
+            assert!(text.contains(r#"listen: "[::1]:4222""#), "{text}");
+            assert!(text.contains(r#"host: "::1""#), "{text}");
+        }
     }
 
     #[test]

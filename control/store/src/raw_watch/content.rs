@@ -1,0 +1,173 @@
+//! What a bucket holds when a watch begins.
+
+use std::collections::{HashMap, HashSet};
+
+use async_nats::jetstream::kv;
+use futures::StreamExt;
+use tokio::time::timeout;
+
+use super::{ALL_KEYS, Consumer, RawChange, read};
+use crate::bucket::{Bucket, Record};
+use crate::error::{BoxError, StoreError};
+
+/// What was in a bucket.
+#[derive(Default)]
+pub(super) struct Content {
+    records: HashMap<String, Record>,
+    pub(super) deleted: HashSet<String>,
+    /// The latest revision, which may be that of a deletion.
+    pub(super) newest: u64,
+}
+
+impl Content {
+    fn take(&mut self, change: RawChange) {
+        match change {
+            RawChange::Put(record) => {
+                self.deleted.remove(&record.key);
+                self.records.insert(record.key.clone(), record);
+            }
+            RawChange::Gone { key, .. } => {
+                self.records.remove(&key);
+                self.deleted.insert(key);
+            }
+            RawChange::Snapshot(_) => {}
+        }
+    }
+
+    fn knows(&self, key: &str) -> bool {
+        self.records.contains_key(key) || self.deleted.contains(key)
+    }
+
+    /// The records in the order in which they were written, for readers that keep it.
+    pub(super) fn records(&mut self) -> Vec<Record> {
+        let mut records: Vec<Record> = self.records.drain().map(|(_, record)| record).collect();
+        records.sort_by_key(|record| record.revision);
+        records
+    }
+}
+
+/// Reads what was in the bucket when the consumer was made. What is written meanwhile is not waited for, as
+/// that may never end: it comes as changes.
+pub(super) async fn collect(
+    bucket: &Bucket,
+    store: &kv::Store,
+    consumer: &mut Consumer,
+) -> Result<Content, StoreError> {
+    let mut content = Content::default();
+    let mut complete = consumer.pending == 0;
+    while !complete && content.newest < consumer.last {
+        let next = timeout(bucket.limits().request, consumer.messages.next()).await;
+        let entry = next.map_err(|_| bucket.timed_out())?;
+        let entry = read(store, entry).map_err(|source| unread(bucket, source))?;
+        bucket.note_read();
+        complete = entry.pending == 0;
+        content.newest = content.newest.max(entry.revision);
+        content.take(entry.change);
+    }
+    if !complete {
+        add_overtaken(bucket, store, &consumer.filter, &mut content).await?;
+    }
+    Ok(content)
+}
+
+/// Adds what was written anew before it came, and would come among the changes only: it was in the bucket all
+/// the time, and nobody may take it for deleted.
+async fn add_overtaken(
+    bucket: &Bucket,
+    store: &kv::Store,
+    filter: &str,
+    content: &mut Content,
+) -> Result<(), StoreError> {
+    let limit = bucket.limits().request;
+    let listed = timeout(limit, store.stream.info_with_subjects(filter)).await;
+    let listed = listed.map_err(|_| bucket.timed_out())?;
+    let mut listed = listed.map_err(|error| unread(bucket, error.into()))?;
+    loop {
+        let next = timeout(limit, listed.next()).await;
+        let Some(subject) = next.map_err(|_| bucket.timed_out())? else {
+            return Ok(());
+        };
+        let (subject, _) = subject.map_err(|error| unread(bucket, error.into()))?;
+        let Some(key) = subject.strip_prefix(&store.prefix) else {
+            continue;
+        };
+        if content.knows(key) || !is_key(key) {
+            continue;
+        }
+        let present = bucket.sure(key).await?;
+        bucket.note_read();
+        let (key, revision) = (key.to_owned(), present.revision);
+        content.take(match present.value {
+            Some(value) => RawChange::Put(Record {
+                key,
+                value,
+                revision,
+            }),
+            None => RawChange::Gone { key, revision },
+        });
+    }
+}
+
+/// Whether a record can be asked for by this key; others are no records of a lattice.
+fn is_key(key: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '/' | '_' | '=' | '.');
+    !key.is_empty() && !key.starts_with('.') && !key.ends_with('.') && key.chars().all(is_plain)
+}
+
+pub(super) fn unread(bucket: &Bucket, source: BoxError) -> StoreError {
+    StoreError::Read {
+        bucket: bucket.name().to_owned(),
+        key: ALL_KEYS.to_owned(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use lattice_nats::NewBucket;
+    use lattice_nats_box::NatsBox;
+
+    use crate::bucket::Limits;
+    use crate::raw_watch::consume;
+
+    async fn bucket(nats: &NatsBox) -> Bucket {
+        let client = nats.client().await.unwrap();
+        let js = async_nats::jetstream::new(client.clone());
+        let new = NewBucket {
+            name: "records".to_owned(),
+            ..NewBucket::default()
+        };
+        let limits = Limits {
+            request: Duration::from_secs(20),
+            write: Duration::from_secs(20),
+        };
+        Bucket::new(client, js, new, limits)
+    }
+
+    #[tokio::test]
+    async fn what_is_written_anew_before_it_is_read_is_in_the_snapshot_and_not_waited_for() {
+        let nats = NatsBox::start().await.unwrap();
+        let bucket = bucket(&nats).await;
+        let put = |key: &'static str| bucket.put(key, Bytes::from_static(key.as_bytes()));
+        for key in ["a", "b", "c", "d"] {
+            put(key).await.unwrap();
+        }
+        bucket.purge("d").await.unwrap();
+        let store = bucket.handle().await.unwrap();
+        // As if all but the first had been written again and again since.
+        let mut consumer = consume(&bucket, &store, ALL_KEYS, 1).await.unwrap();
+        let mut content = collect(&bucket, &store, &mut consumer).await.unwrap();
+        assert_eq!(content.newest, 1);
+        assert!(content.deleted.contains("d"));
+        let keys: Vec<_> = content.records().into_iter().map(|of| of.key).collect();
+        assert_eq!(keys, ["a", "b", "c"]);
+        // They still come as changes.
+        let next = timeout(Duration::from_secs(20), consumer.messages.next()).await;
+        assert_eq!(read(&store, next.unwrap()).unwrap().revision, 2);
+    }
+}

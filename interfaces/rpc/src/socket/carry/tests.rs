@@ -1,0 +1,51 @@
+//! What a line keeps for whoever is at its other end.
+
+use super::*;
+
+use crate::outbox::Outgoing;
+use crate::socket::weight::tests::all_but;
+
+/// How the line of a process ends that says this and never listens, where so much may be kept for it.
+async fn end_of(said: Vec<u8>, left: usize) -> Result<(), LineError> {
+    let strangers = Strangers::default();
+    let _others = all_but(left, &strangers);
+    let (mut far, near) = UnixStream::pair().unwrap();
+    let (board, stop) = (Switchboard::default(), CancellationToken::new());
+    let carried = carry(near, &board, LineEnd::Somebody, &strangers, &stop);
+    let saying = async {
+        far.write_all(GREETING).await.unwrap();
+        // It is cut off while it speaks.
+        let _ = far.write_all(&said).await;
+        far
+    };
+    let both = async { tokio::join!(carried, saying) };
+    let (ended, _far) = timeout(4 * GREETED, both).await.unwrap();
+    ended
+}
+
+#[tokio::test]
+async fn a_stranger_who_leaves_a_long_frame_unfinished_is_cut_off_when_all_have_too_much() {
+    let mut said = vec![0; 1 << 20];
+    said[..4].copy_from_slice(&(8_u32 << 20).to_be_bytes());
+    let ended = end_of(said, FREE).await;
+    assert!(matches!(ended, Err(LineError::Heavy)), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_stranger_who_reads_no_answers_is_cut_off_when_all_have_too_much() {
+    let mut said = BytesMut::new();
+    for _ in 0..128 {
+        let message = Outgoing {
+            payload: vec![0; 64 << 10].into(),
+            ..Outgoing::reply("served.by.nobody".into(), "_INBOX.a.1-1".into())
+        };
+        let request = Request {
+            message,
+            local_only: false,
+        };
+        let payload = Frame::Request(request).write(&mut said);
+        said.extend_from_slice(&payload);
+    }
+    let ended = end_of(said.to_vec(), 2 << 20).await;
+    assert!(matches!(ended, Err(LineError::Heavy)), "{ended:?}");
+}
