@@ -157,7 +157,7 @@ impl Follower {
             let stored = stored.or_insert_with(|| known.clone());
             add_missing_links(stored, &known.links);
         }
-        self.restorer.add(lost);
+        self.restorer.add(lost, snapshot.outdated);
     }
 
     fn restore_claims(&self, snapshot: &LatticeSnapshot) {

@@ -111,6 +111,40 @@ impl Hub {
         }
     }
 
+    /// Has the leader of the bucket asked what a config is, again and again until it says so or nobody
+    /// watches the config any more: what was read may be older than what the consumer told before.
+    pub(crate) fn make_sure(hub: &Arc<Self>, name: &ConfigName) {
+        let bucket = Arc::clone(&hub.bucket);
+        tokio::spawn(ask_leader(Arc::downgrade(hub), bucket, name.clone()));
+    }
+
+    fn is_watched(&self, name: &ConfigName) -> bool {
+        self.table.lock().slots.contains_key(name)
+    }
+
+    /// Takes over what the leader has for a config.
+    fn sure(&self, name: &ConfigName, present: Present) {
+        let table = self.table.lock();
+        if let Some(slot) = table.slots.get(name) {
+            self.take(name, slot, present);
+        }
+    }
+
+    fn take(&self, name: &ConfigName, slot: &Slot, present: Present) {
+        let Some(value) = present.value else {
+            slot.set_newer(present.revision, None);
+            return;
+        };
+        let record = Record {
+            key: config_key(name),
+            value,
+            revision: present.revision,
+        };
+        if let Some(config) = self.parse(&record) {
+            slot.set_newer(record.revision, Some(config));
+        }
+    }
+
     fn apply(&self, change: RawChange) {
         let mut table = self.table.lock();
         let Table { slots, lost, .. } = &mut *table;
@@ -200,18 +234,8 @@ impl Hub {
         {
             lost.remove(name);
         }
-        let Some(slot) = slots.get(name) else { return };
-        let Some(value) = present.value else {
-            slot.set_newer(present.revision, None);
-            return;
-        };
-        let record = Record {
-            key: config_key(name),
-            value,
-            revision: present.revision,
-        };
-        if let Some(config) = self.parse(&record) {
-            slot.set_newer(record.revision, Some(config));
+        if let Some(slot) = slots.get(name) {
+            self.take(name, slot, present);
         }
     }
 
@@ -263,6 +287,25 @@ async fn follow(hub: Weak<Hub>, mut watch: RawWatch) {
         let Some(hub) = hub.upgrade() else { return };
         hub.apply(change);
         Hub::restore(&hub);
+    }
+}
+
+async fn ask_leader(hub: Weak<Hub>, bucket: Arc<Bucket>, name: ConfigName) {
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    let key = config_key(&name);
+    loop {
+        tokio::time::sleep(backoff.pause()).await;
+        let is_watched = hub.upgrade().is_some_and(|hub| hub.is_watched(&name));
+        if !is_watched {
+            return;
+        }
+        match (bucket.leading(&key).await, hub.upgrade()) {
+            (Ok(present), Some(hub)) => return hub.sure(&name, present),
+            (Ok(_), None) => return,
+            (Err(error), _) => {
+                tracing::debug!(config = key, %error, "no leader says what a config is yet");
+            }
+        }
     }
 }
 

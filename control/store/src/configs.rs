@@ -10,6 +10,7 @@ use lattice_core::{ConfigName, ErrorCode, StringMap};
 use crate::bucket::Bucket;
 use crate::config_watch::{ConfigWatch, Hub};
 use crate::error::StoreError;
+use crate::leader::Present;
 use crate::raw_watch;
 
 /// Why the configs that a link or a start command names cannot be used.
@@ -155,22 +156,52 @@ impl ConfigStore {
     /// Reads a config and keeps it up to date for as long as the result is kept.
     ///
     /// All watches share one consumer, which ends with the last of them. A config that is lost together
-    /// with its bucket stays as it was, and is written back.
+    /// with its bucket stays as it was, and is written back. While the bucket has no leader it may be an
+    /// earlier one at first.
     ///
     /// # Errors
     ///
     /// Fails when the store does not answer or the record is not a map of strings.
     pub async fn watch(&self, name: &ConfigName) -> Result<ConfigWatch, StoreError> {
+        let has_copies = self.bucket.has_copies().await?;
+        self.watch_with(name, has_copies).await
+    }
+
+    async fn watch_with(
+        &self,
+        name: &ConfigName,
+        has_copies: bool,
+    ) -> Result<ConfigWatch, StoreError> {
         // The watch comes first, so that no change between it and the read is missed. Its consumer may have
         // told of a change before, which a server that is behind has not yet: the leader has.
         let watch = Hub::subscribe(&self.hub, name);
         let key = config_key(name);
-        let present = self.bucket.sure(&key).await?;
+        let present = match has_copies {
+            true => self.leading_or_said(name, &key).await?,
+            false => self.bucket.entry(&key).await?.into(),
+        };
         if let Some(value) = present.value {
             let config = parse(&self.bucket, &key, &value)?;
             self.hub.read(name, present.revision, config);
         }
         Ok(watch.mark_seen())
+    }
+
+    /// What the leader says; while there is none, what any server has, for which the leader is asked as soon
+    /// as there is one. That there is no config, the leader has to say.
+    async fn leading_or_said(&self, name: &ConfigName, key: &str) -> Result<Present, StoreError> {
+        let error = match self.bucket.leading(key).await {
+            Ok(present) => return Ok(present),
+            Err(error) => error,
+        };
+        match self.bucket.entry(key).await.map(Present::from) {
+            Ok(said) if said.value.is_some() => {
+                tracing::debug!(config = key, %error, "no leader says what a config is");
+                Hub::make_sure(&self.hub, name);
+                Ok(said)
+            }
+            _ => Err(error),
+        }
     }
 
     /// How many names are being watched in this process.
@@ -201,6 +232,47 @@ pub(crate) fn encode(key: &str, config: &StringMap) -> Result<Bytes, StoreError>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use std::time::Duration;
+
+    use lattice_nats::NewBucket;
+    use lattice_nats_box::{NatsBox, NatsBoxOptions};
+
+    use crate::bucket::Limits;
+
+    #[tokio::test]
+    async fn a_watch_begins_with_what_any_server_has_while_no_leader_answers() {
+        let extra_config = r#"
+            authorization {
+                default_permissions: { publish: { deny: ["$JS.API.STREAM.MSG.GET.>"] } }
+                users: [{ user: a, password: a }]
+            }
+            no_auth_user: a"#;
+        let options = NatsBoxOptions {
+            extra_config: extra_config.to_owned(),
+            ..NatsBoxOptions::default()
+        };
+        let nats = NatsBox::start_with(options).await.unwrap();
+        let client = nats.client().await.unwrap();
+        let js = async_nats::jetstream::new(client.clone());
+        let new = NewBucket {
+            name: "configs".to_owned(),
+            ..NewBucket::default()
+        };
+        let limits = Limits {
+            request: Duration::from_secs(2),
+            write: Duration::from_secs(20),
+        };
+        let store = ConfigStore::new(Arc::new(Bucket::new(client, js, new, limits)));
+        let name = |name: &str| ConfigName::new(name).unwrap();
+        let config = StringMap::from_iter([("key".to_owned(), "value".to_owned())]);
+        store.put(&name("there"), &config).await.unwrap();
+        let watch = store.watch_with(&name("there"), true).await.unwrap();
+        assert_eq!(watch.current().as_deref(), Some(&config));
+        // Any server may be behind.
+        let missing = store.watch_with(&name("missing"), true).await;
+        assert_eq!(missing.unwrap_err().code(), ErrorCode::Timeout);
+    }
 
     #[test]
     fn missing_configs_and_secrets_are_told_apart() {

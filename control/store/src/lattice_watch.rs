@@ -20,9 +20,12 @@ pub struct LatticeSnapshot {
     pub claims: HashMap<String, StoredClaims>,
     /// Entities whose spec is there but cannot be read. Keep what was known of them.
     pub unreadable: HashSet<ComponentId>,
-    /// Entities whose spec was deleted, also in a bucket that is `fresh`.
+    /// Entities whose spec was deleted, also in a bucket that is `fresh`; not by a deletion that is `outdated`.
     pub deleted: HashSet<ComponentId>,
-    /// The bucket is new: it was missing, or it is not the one that was watched before.
+    /// Deletions up to this revision are those of an older copy of the bucket, and older than what was
+    /// watched; 0 when the bucket is no such copy.
+    pub outdated: u64,
+    /// The bucket is new: it was missing, it is not the one that was watched before, or an older copy of it.
     ///
     /// What is not in it was lost, unless it is told as deleted, for instance because the store of the NATS
     /// server was wiped.
@@ -109,6 +112,7 @@ fn typed(change: RawChange) -> Option<LatticeChange> {
 
 pub(crate) fn typed_snapshot(raw: Snapshot) -> LatticeSnapshot {
     let mut snapshot = LatticeSnapshot {
+        outdated: raw.outdated,
         fresh: raw.fresh,
         lost_lately: raw.lost_lately,
         ..LatticeSnapshot::default()

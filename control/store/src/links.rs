@@ -191,9 +191,9 @@ impl LinkStore {
     }
 
     /// Writes the spec of an entity back that the bucket has lost. What stands there again is newer, and
-    /// is only given the links that it lacks; what was deleted there stays so. What is `known` is asked
-    /// for when it is this one's turn to write the record, so that what somebody has deleted in an earlier
-    /// one stays so.
+    /// is only given the links that it lacks; what was deleted there stays so, but for deletions up to the
+    /// revision `outdated`, see [`LatticeSnapshot::outdated`]. What is `known` is asked for when it is this
+    /// one's turn to write the record, so that what somebody has deleted in an earlier one stays so.
     ///
     /// # Errors
     ///
@@ -201,6 +201,7 @@ impl LinkStore {
     pub async fn restore(
         &self,
         id: &ComponentId,
+        outdated: u64,
         known: impl Fn() -> Option<ComponentSpec>,
     ) -> Result<(), StoreError> {
         let key = component_key(id);
@@ -210,7 +211,7 @@ impl LinkStore {
             };
             let spec = match &present.value {
                 // The revision is that of its deletion.
-                None if present.revision > 0 => return Ok(Edit::Keep(())),
+                None if present.revision > outdated => return Ok(Edit::Keep(())),
                 None => known,
                 Some(value) => {
                     let mut spec = self.parse(&key, value)?;

@@ -7,7 +7,7 @@
 
 mod content;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -45,8 +45,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     pub(crate) records: Vec<Record>,
-    /// The keys of records that were deleted.
+    /// The keys of records that were deleted after `outdated`.
     pub(crate) deleted: HashSet<String>,
+    /// Deletions up to this revision are those of an older copy of the bucket, and older than what was seen
+    /// of it; 0 when it is no such copy.
+    pub(crate) outdated: u64,
     /// Every change up to this revision is in the snapshot, if the bucket is not fresh.
     pub(crate) as_of: u64,
     /// The bucket was created just now, took the place of the one seen before, or is behind of what was
@@ -143,6 +146,8 @@ struct Memory {
     there_at: Option<Instant>,
     /// The last revision that was seen in it.
     seen: u64,
+    /// See [`Snapshot::outdated`].
+    outdated: u64,
     /// Whether the last session got as far as a snapshot.
     arrived: bool,
 }
@@ -190,20 +195,26 @@ async fn session(
     // The server has lost what it was told last, or has an older copy.
     let is_behind = info.state.last_sequence < memory.seen && !replaced;
     let last = info.state.last_sequence;
+    let outdated = match (replaced, is_behind) {
+        (true, _) => 0,
+        (false, true) => last,
+        (false, false) => memory.outdated,
+    };
     let mut consumer = timeout(limit, consume(bucket, &store, ALL_KEYS, last)).await??;
     let mut content = collect(bucket, &store, &mut consumer).await?;
     // What was deleted after the first look is in neither the records nor what follows.
     let as_of = last.max(content.newest);
     let snapshot = Snapshot {
         records: content.records(),
-        deleted: content.deleted,
+        deleted: content.deleted_after(outdated),
+        outdated,
         as_of,
         fresh: opened.created || replaced || is_behind,
         lost_lately: replaced && is_lately(memory.there_at, info.created),
     };
     memory.created = Some(info.created);
     memory.there_at = Some(there_at);
-    memory.arrived = true;
+    (memory.outdated, memory.arrived) = (outdated, true);
     let mut guard = Guard {
         connects,
         created: info.created,
@@ -212,7 +223,7 @@ async fn session(
     };
     memory.seen = as_of;
     send(sender, RawChange::Snapshot(snapshot)).await?;
-    let ended = follow(bucket, &store, &mut consumer.messages, sender, &mut guard).await;
+    let ended = follow(bucket, &store, &mut consumer, sender, &mut guard).await;
     memory.seen = guard.seen;
     memory.there_at = Some(guard.there_at);
     ended
@@ -237,6 +248,26 @@ struct Consumer {
     pending: u64,
     /// The last revision in the bucket before that.
     last: u64,
+    /// The revisions of keys that were read ahead of it. What it tells of them up to there is known.
+    overtaken: HashMap<String, u64>,
+}
+
+impl Consumer {
+    /// Whether what stands there now, or is newer than this entry at least, was read ahead of it.
+    fn is_known(&mut self, entry: &Entry) -> bool {
+        let key = match &entry.change {
+            RawChange::Put(record) => &record.key,
+            RawChange::Gone { key, .. } => key,
+            RawChange::Snapshot(_) => return false,
+        };
+        let Some(&revision) = self.overtaken.get(key) else {
+            return false;
+        };
+        if entry.revision >= revision {
+            self.overtaken.remove(key);
+        }
+        entry.revision <= revision
+    }
 }
 
 /// Makes a consumer that delivers the last entry of every key that fits, then every change. `last` is the
@@ -275,6 +306,7 @@ async fn consume(
         filter,
         pending,
         last,
+        overtaken: HashMap::new(),
     })
 }
 
@@ -291,7 +323,7 @@ struct Guard {
 async fn follow(
     bucket: &Bucket,
     store: &kv::Store,
-    messages: &mut push::Ordered,
+    consumer: &mut Consumer,
     sender: &mpsc::Sender<RawChange>,
     guard: &mut Guard,
 ) -> Result<std::convert::Infallible, End> {
@@ -300,10 +332,12 @@ async fn follow(
     let mut count = 0_u32;
     loop {
         tokio::select! {
-            message = messages.next() => {
+            message = consumer.messages.next() => {
                 let entry = read(store, message).map_err(End::Interrupted)?;
                 guard.seen = entry.revision;
-                send(sender, entry.change).await?;
+                if !consumer.is_known(&entry) {
+                    send(sender, entry.change).await?;
+                }
             }
             _ = ticks.tick() => {
                 if connects(bucket) != guard.connects {
@@ -390,6 +424,64 @@ pub(crate) fn connects(bucket: &Bucket) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use bytes::Bytes;
+    use lattice_nats::NewBucket;
+    use lattice_nats_box::NatsBox;
+
+    use crate::bucket::Limits;
+
+    /// How a session with this memory begins.
+    async fn begun(bucket: &Bucket, memory: &mut Memory) -> Snapshot {
+        let (sender, mut changes) = mpsc::channel(1);
+        let told = timeout(Duration::from_secs(20), changes.recv());
+        let first = tokio::select! {
+            told = told => told.unwrap(),
+            _ = session(bucket, &sender, memory) => panic!("it ended"),
+        };
+        match first {
+            Some(RawChange::Snapshot(snapshot)) => snapshot,
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn deletions_in_an_older_copy_of_a_bucket_do_not_count() {
+        let nats = NatsBox::start().await.unwrap();
+        let client = nats.client().await.unwrap();
+        let js = async_nats::jetstream::new(client.clone());
+        let new = NewBucket {
+            name: "records".to_owned(),
+            ..NewBucket::default()
+        };
+        let limits = Limits {
+            request: Duration::from_secs(20),
+            write: Duration::from_secs(20),
+        };
+        let bucket = Bucket::new(client, js, new, limits);
+        for key in ["a", "b"] {
+            bucket.put(key, Bytes::from_static(b"x")).await.unwrap();
+        }
+        bucket.purge("a").await.unwrap();
+        let mut memory = Memory::default();
+        let snapshot = begun(&bucket, &mut memory).await;
+        assert_eq!(snapshot.deleted, ["a".to_owned()].into());
+        assert_eq!(snapshot.outdated, 0);
+        // As if more had been seen of it, and the server had an older copy now.
+        memory.seen = 100;
+        let snapshot = begun(&bucket, &mut memory).await;
+        assert!(snapshot.fresh && snapshot.deleted.is_empty());
+        assert_eq!(snapshot.outdated, 3);
+        // What is deleted from now on is.
+        bucket.purge("b").await.unwrap();
+        let snapshot = begun(&bucket, &mut memory).await;
+        assert!(!snapshot.fresh);
+        assert_eq!(snapshot.deleted, ["b".to_owned()].into());
+        // The revisions of another bucket say nothing of this one.
+        memory.created = Some(OffsetDateTime::UNIX_EPOCH);
+        let snapshot = begun(&bucket, &mut memory).await;
+        assert_eq!((snapshot.deleted.len(), snapshot.outdated), (2, 0));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_bucket_is_lost_lately_when_both_clocks_say_so() {

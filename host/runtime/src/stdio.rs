@@ -6,9 +6,11 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
@@ -21,6 +23,10 @@ const LEVEL: LogLevel = LogLevel::Info;
 
 /// The longest line; longer ones are cut into several.
 const MAX_LINE: usize = 4 << 10;
+
+/// How long after a line came too fast the component may log as many lines at once as ever. Until then
+/// lines are kept, so that those of a call that ends with a panic find some of that left.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// How much the stream takes at once.
 const WRITE_BUDGET: usize = 64 << 10;
@@ -65,8 +71,9 @@ impl Stdio {
     }
 }
 
-/// Passes lines on as they come up to a limit and as fast as the component may log, then keeps only
-/// the last ones and passes them on at the end of the call: a panic message comes last.
+/// Passes lines on as they come up to a limit, then keeps only the last ones and passes them on at the end
+/// of the call: a panic message comes last. Those that come faster than the component may log wait among
+/// them until it may.
 #[derive(Clone)]
 struct StderrLog(Arc<Mutex<Lines>>);
 
@@ -80,6 +87,8 @@ struct Lines {
     tail: VecDeque<String>,
     tail_bytes: usize,
     skipped: usize,
+    /// When a line came too fast.
+    refused_at: Option<Instant>,
 }
 
 impl StderrLog {
@@ -93,6 +102,7 @@ impl StderrLog {
             tail: VecDeque::new(),
             tail_bytes: 0,
             skipped: 0,
+            refused_at: None,
         })))
     }
 
@@ -120,21 +130,47 @@ impl Lines {
     }
 
     fn end_line(&mut self) {
+        if let Some(taken) = self.keep_line() {
+            self.pass_on(taken);
+            self.trim();
+        }
+    }
+
+    /// Puts the line behind the last ones. Tells how it is written, if there is one and it is.
+    fn keep_line(&mut self) -> Option<Taken> {
         let line = String::from_utf8_lossy(&self.line).trim_end().to_owned();
         self.line.clear();
         if line.is_empty() {
-            return;
+            return None;
         }
-        let Some(taken) = self.log.takes(LEVEL) else {
-            return;
-        };
-        let fits = line.len() <= self.left && self.tail.is_empty();
-        if fits && self.log.admits(taken) {
-            self.left -= line.len();
-            return self.write(LogSource::Stderr, &line, taken);
-        }
+        let taken = self.log.takes(LEVEL)?;
         self.tail_bytes += line.len();
         self.tail.push_back(line);
+        Some(taken)
+    }
+
+    /// Passes on, in their order, the lines that do not have to wait for the end of the call.
+    fn pass_on(&mut self, taken: Taken) {
+        let is_pause = self.refused_at.is_some_and(|at| at.elapsed() < PAUSE);
+        if is_pause || self.skipped > 0 {
+            return;
+        }
+        while let Some(line) = self.tail.pop_front() {
+            if line.len() > self.left {
+                return self.tail.push_front(line);
+            }
+            if !self.log.admits(taken) {
+                self.refused_at = Some(Instant::now());
+                return self.tail.push_front(line);
+            }
+            self.left -= line.len();
+            self.tail_bytes -= line.len();
+            self.write(LogSource::Stderr, &line, taken);
+        }
+    }
+
+    /// Keeps only the last lines.
+    fn trim(&mut self) {
         while self.tail_bytes > self.limit {
             let Some(dropped) = self.tail.pop_front() else {
                 break;
@@ -146,13 +182,16 @@ impl Lines {
 
     /// Passes on what is left, and starts anew with the limit.
     fn end_call(&mut self) {
-        self.end_line();
+        // Behind the others: what may be logged yet is for the last ones.
+        self.keep_line();
+        self.trim();
         if self.skipped > 0 || !self.tail.is_empty() {
             self.end_tail();
         }
         self.left = self.limit;
         self.tail_bytes = 0;
         self.skipped = 0;
+        self.refused_at = None;
     }
 
     /// Passes on of the last lines what the component may still log.
@@ -391,6 +430,22 @@ mod tests {
         tokio::time::advance(std::time::Duration::from_millis(100)).await;
         drop(log);
         assert_eq!(env.logged().last().unwrap(), "panicked");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lines_that_came_too_fast_are_passed_on_in_order_when_there_is_room_again() {
+        let env = Arc::new(FakeEnv::with(&[("log_rate", "10")]));
+        let log = StderrLog::new(Arc::new(Log::new(env.clone())), 1 << 10);
+        tokio::time::advance(std::time::Duration::from_secs(10)).await;
+        log.put("a\n".repeat(15).as_bytes());
+        assert!(env.logged().len() < 15);
+        tokio::time::advance(PAUSE).await;
+        log.put(b"b\n");
+        let mut expected = vec!["a"; 15];
+        expected.push("b");
+        assert_eq!(env.logged(), expected);
+        log.put(b"c\n");
+        assert_eq!(env.logged().last().unwrap(), "c");
     }
 
     #[test]

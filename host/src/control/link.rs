@@ -1,5 +1,7 @@
 //! Requests about links.
 
+mod deletion;
+
 use std::time::Duration;
 
 use lattice_control::types::DeleteLinkRequest;
@@ -9,12 +11,13 @@ use lattice_core::link::{LinkState, LinkStatus};
 use lattice_core::record::restore_rules;
 use lattice_core::subject::ProviderSubjects;
 use lattice_core::{ComponentId, ConfigName, Link, ResolvedLink, StringMap, config};
-use lattice_store::{DeletedLink, LatticeStore, PutLinkError, StoreError};
+use lattice_store::{DeletedLink, LatticeStore, PutLinkError};
 use tokio::time::timeout;
 
 use super::HostApi;
 use crate::links::LinkTable;
 use crate::providers::publish;
+use deletion::Deletion;
 
 /// How long a reply waits until this host itself has seen the change. The change is stored by
 /// then; whoever asks this host next should find it.
@@ -22,9 +25,6 @@ const SEEN_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long it waits besides for the store to say that it is otherwise. Clients wait two seconds.
 const SAID_WITHIN: Duration = Duration::from_millis(500);
-
-/// How often a link is deleted anew whose deletion found none, since links have changed meanwhile.
-const DELETIONS: u32 = 3;
 
 impl HostApi {
     /// All links, with what their ends report about them.
@@ -84,7 +84,15 @@ impl HostApi {
 
     pub(super) async fn remove_link(&self, request: DeleteLinkRequest) -> Done {
         let source = ComponentId::new(&request.source_id)?;
-        let removed = match self.delete_stored(&source, &request).await {
+        let deletion = Deletion {
+            lattice: &self.identity.lattice,
+            store: &self.store,
+            links: &self.links,
+            unwritten: &self.unwritten,
+            source: &source,
+            request: &request,
+        };
+        let removed = match deletion.run().await {
             Ok(DeletedLink::NoSpec) => {
                 self.tell_again(&source, &request).await;
                 return Ok(Outcome::message(
@@ -120,58 +128,6 @@ impl HostApi {
             interfaces: removed.map(|link| link.interfaces),
         }));
         Ok(Outcome::message("successfully deleted link"))
-    }
-
-    /// Deletes a link where it is stored, and where it is still to be written back to a store that was lost,
-    /// or would be as soon as this host notices that it was.
-    async fn delete_stored(
-        &self,
-        source: &ComponentId,
-        request: &DeleteLinkRequest,
-    ) -> Result<DeletedLink, StoreError> {
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            // First, or it would be put again after it was deleted.
-            self.unwritten
-                .take_from(&self.links, source, |link| request.means(link));
-            let version = *self.links.changes().borrow();
-            // The record has its name. The other names are compared with what is stored, whatever that is.
-            let (namespace, package) = (&request.wit_namespace, &request.wit_package);
-            let links = self.store.links();
-            let deleted = links.delete_named(source, namespace, package, &request.name);
-            let deleted = deleted.await?;
-            if matches!(deleted, DeletedLink::Removed(_))
-                || self.take_unstored(source, request, version)
-                || attempts == DELETIONS
-            {
-                return Ok(deleted);
-            }
-        }
-    }
-
-    /// Takes the links out of the table that a request means and the store does not have, unless links have
-    /// changed since this version: then they may have been put meanwhile. Tells whether none is left.
-    fn take_unstored(
-        &self,
-        source: &ComponentId,
-        request: &DeleteLinkRequest,
-        version: u64,
-    ) -> bool {
-        let is_meant = |link: &Link| request.means(link);
-        let spec = self.links.spec(source);
-        if !spec.is_some_and(|spec| spec.links.iter().any(is_meant)) {
-            return true;
-        }
-        let (versions, mut taken) = (self.links.changes(), false);
-        self.links.change(|| {
-            taken = *versions.borrow() == version;
-            match taken {
-                true => self.links.without(source, is_meant),
-                false => Vec::new(),
-            }
-        });
-        taken
     }
 
     /// Tells both ends of a link that it is gone.

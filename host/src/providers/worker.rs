@@ -362,7 +362,12 @@ impl Worker {
                         return Ended::Exited(why.to_owned());
                     }
                 }
-                done = Renewal::done(self.renewal.as_mut()) => self.renewed(&mut health, done).await,
+                done = Renewal::done(self.renewal.as_mut()) => {
+                    let renewed = self.renewed(&mut health, done);
+                    if let Some(wish) = wish_during(&slot, renewed).await {
+                        return Ended::Stopped(wish, life);
+                    }
+                }
                 config = self.config.changed() => self.tell_config(&config).await,
                 () = self.secrets.changed() => self.tell_secrets().await,
                 () = &mut silence, if self.announced != Announced::Started => self.started(),
@@ -399,7 +404,11 @@ impl Worker {
             Ok(report) => self.reported_of(report),
             Err(error) => {
                 let (provider, error) = (self.slot.id.as_str(), unreadable(&error));
-                tracing::warn!(provider, error, "ignored a link report that is not readable");
+                tracing::warn!(
+                    provider,
+                    error,
+                    "ignored a link report that is not readable"
+                );
             }
         }
     }

@@ -24,6 +24,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 struct Lost {
     spec: ComponentSpec,
+    /// Up to which revision a deletion of it does not count.
+    outdated: u64,
     /// Whether it is in the store again, and only the word of it is still on its way.
     is_written: bool,
 }
@@ -44,6 +46,11 @@ impl Shared {
         let mut all: Vec<_> = unwritten.map(|(id, _)| id.clone()).collect();
         all.sort_unstable();
         all
+    }
+
+    /// Up to which revision a deletion of a spec does not count.
+    fn outdated(&self, id: &ComponentId) -> u64 {
+        self.lost.lock().get(id).map_or(0, |lost| lost.outdated)
     }
 
     /// A spec, if it is still to be written.
@@ -72,7 +79,7 @@ impl Shared {
 }
 
 /// What of a lost store is still to be written back, for those who delete some of it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Unwritten(Arc<Shared>);
 
 impl Unwritten {
@@ -89,6 +96,27 @@ impl Unwritten {
             true => table.without(source, &is_meant),
             false => Changes::new(),
         });
+    }
+
+    /// Does so with all that are meant, whether or not they are to be written back, unless the table has
+    /// changed since this version. Tells whether it has not.
+    pub(crate) fn take_unchanged(
+        &self,
+        table: &LinkTable,
+        source: &ComponentId,
+        version: u64,
+        is_meant: impl Fn(&Link) -> bool,
+    ) -> bool {
+        let (versions, mut is_same) = (table.changes(), false);
+        table.change(|| {
+            is_same = *versions.borrow() == version;
+            if !is_same {
+                return Changes::new();
+            }
+            self.forget(source, &is_meant);
+            table.without(source, &is_meant)
+        });
+        is_same
     }
 
     /// Has links of a source no longer written back. Tells whether there were any.
@@ -125,12 +153,21 @@ impl Restorer {
         Unwritten(Arc::clone(&self.shared))
     }
 
-    /// Has specs written back; hosts that do so at the same time write the same.
-    pub(super) fn add(&self, specs: impl IntoIterator<Item = (ComponentId, ComponentSpec)>) {
-        let is_written = false;
-        let lost = specs
-            .into_iter()
-            .map(|(id, spec)| (id, Lost { spec, is_written }));
+    /// Has specs written back, over deletions up to the revision `outdated`; hosts that do so at the same
+    /// time write the same.
+    pub(super) fn add(
+        &self,
+        specs: impl IntoIterator<Item = (ComponentId, ComponentSpec)>,
+        outdated: u64,
+    ) {
+        let lost = specs.into_iter().map(|(id, spec)| {
+            let lost = Lost {
+                spec,
+                outdated,
+                is_written: false,
+            };
+            (id, lost)
+        });
         self.shared.lost.lock().extend(lost);
         self.shared.changed.notify_one();
     }
@@ -219,7 +256,8 @@ async fn write_all(
     for id in specs {
         // While others were written, somebody may have deleted it.
         let known = || shared.still_lost(&id);
-        match store.links().restore(&id, known).await {
+        let outdated = shared.outdated(&id);
+        match store.links().restore(&id, outdated, known).await {
             Ok(()) => shared.written(&id),
             // What stands there now is no spec, which no further attempt changes.
             Err(error @ StoreError::Malformed { .. }) => {
@@ -295,7 +333,7 @@ mod tests {
     async fn what_is_not_written_yet_is_not_taken_for_deleted() {
         let (mut nats, _, restorer) = place().await;
         nats.stop();
-        restorer.add([(id(), spec(&["one", "two"]))]);
+        restorer.add([(id(), spec(&["one", "two"]))], 0);
         let mut nothing = LatticeSnapshot::default();
         restorer.complete_all(&mut nothing);
         assert_eq!(nothing.specs[&id()], spec(&["one", "two"]));
@@ -315,7 +353,7 @@ mod tests {
     async fn what_cannot_be_written_at_once_is_written_when_the_store_is_back() {
         let (mut nats, store, restorer) = place().await;
         nats.stop();
-        restorer.add([(id(), spec(&["one", "two"]))]);
+        restorer.add([(id(), spec(&["one", "two"]))], 0);
         nats.restart_wiped().await.unwrap();
         let written = async {
             loop {
@@ -343,8 +381,12 @@ mod tests {
     async fn what_was_deleted_while_others_were_written_back_stays_so() {
         let (_nats, store, _restorer) = place().await;
         let (shared, other) = (Shared::default(), ComponentId::new("b").unwrap());
-        let (spec, is_written) = (spec(&["one"]), false);
-        shared.lost.lock().insert(id(), Lost { spec, is_written });
+        let lost = Lost {
+            spec: spec(&["one"]),
+            outdated: 0,
+            is_written: false,
+        };
+        shared.lost.lock().insert(id(), lost);
         let begun_with = vec![id(), other.clone()];
         write_all(&shared, &store, begun_with).await.unwrap();
         assert!(store.links().spec(&id()).await.unwrap().is_some());
@@ -355,7 +397,7 @@ mod tests {
     async fn a_link_that_is_deleted_before_it_is_written_back_stays_so() {
         let (mut nats, store, restorer) = place().await;
         nats.stop();
-        restorer.add([(id(), spec(&["one", "two"]))]);
+        restorer.add([(id(), spec(&["one", "two"]))], 0);
         let unwritten = restorer.unwritten();
         assert!(unwritten.forget(&id(), |link| link.name == "one"));
         assert!(!unwritten.forget(&id(), |link| link.name == "one"));
@@ -375,7 +417,7 @@ mod tests {
     async fn a_link_that_was_there_again_and_is_deleted_stays_so() {
         let (mut nats, _, restorer) = place().await;
         nats.stop();
-        restorer.add([(id(), spec(&["one", "two"]))]);
+        restorer.add([(id(), spec(&["one", "two"]))], 0);
         let mut told = spec(&["one"]);
         restorer.complete(&id(), &mut told);
         assert_eq!(told, spec(&["one", "two"]));
@@ -393,7 +435,7 @@ mod tests {
             .await
             .unwrap();
         bucket.put("COMPONENT_a", "oops".into()).await.unwrap();
-        restorer.add([(id(), spec(&["one"]))]);
+        restorer.add([(id(), spec(&["one"]))], 0);
         let given_up = async {
             while !restorer.shared.unwritten().is_empty() {
                 tokio::time::sleep(Duration::from_millis(50)).await;

@@ -135,3 +135,52 @@ async fn a_link_that_is_deleted_before_it_is_written_back_leads_nowhere_whatever
     unwritten.take_from(&follower.links, &source, |link| link.name == "three");
     assert_eq!(follower.links.spec(&source), Some(spec(&["three", "two"])));
 }
+
+#[tokio::test]
+async fn what_an_older_copy_of_the_store_says_was_deleted_is_written_back() {
+    let (_nats, store, follower) = place().await;
+    let source = id("a");
+    store.links().put(&link("one")).await.unwrap();
+    store.links().delete_spec(&source).await.unwrap();
+    // It was put again after that, and the store has lost it.
+    follower.links.put(&source, spec(&["one"]));
+    follower.resync(LatticeSnapshot {
+        fresh: true,
+        outdated: 10,
+        ..LatticeSnapshot::default()
+    });
+    assert_eq!(follower.links.spec(&source), Some(spec(&["one"])));
+    let written = async {
+        while store.links().spec(&source).await.unwrap() != Some(spec(&["one"])) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(SOON, written).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_link_that_is_taken_away_is_not_written_back_either() {
+    let (mut nats, _store, follower) = place().await;
+    // So that nothing is written back.
+    nats.stop();
+    let source = id("a");
+    follower.links.put(&source, spec(&["one", "two"]));
+    let before = *follower.links.changes().borrow();
+    follower.resync(LatticeSnapshot {
+        fresh: true,
+        ..LatticeSnapshot::default()
+    });
+    let unwritten = follower.restorer.unwritten();
+    let take = |version| {
+        let is_meant = |link: &Link| link.name == "one";
+        unwritten.take_unchanged(&follower.links, &source, version, is_meant)
+    };
+    assert!(!take(before), "it may have been put since");
+    assert_eq!(follower.links.spec(&source), Some(spec(&["one", "two"])));
+    let now = *follower.links.changes().borrow();
+    assert!(take(now));
+    assert_eq!(follower.links.spec(&source), Some(spec(&["two"])));
+    let mut told = spec(&["three"]);
+    follower.restorer.complete(&source, &mut told);
+    assert_eq!(told, spec(&["three", "two"]));
+}

@@ -12,6 +12,7 @@ use async_nats::connection::State;
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _};
 use lattice_core::Locality;
+use lattice_core::provider::SecretText;
 use lattice_core::road::{Road, RoadCounts};
 use lattice_core::subject::RpcPrefix;
 use lattice_nats_box::taken_in;
@@ -218,7 +219,9 @@ async fn who_says_what_is_no_frame_or_shows_no_ticket_of_ours_is_cut_off() {
     let path = folder.path().join("own/host.sock");
     let listener = SocketListener::bind(&path).unwrap();
     let stop = CancellationToken::new();
-    let run = tokio::spawn(listener.run(Switchboard::default(), stop.clone()));
+    let board = Switchboard::default();
+    let _expected = board.expect(&SecretText::new("abcd"), "VB");
+    let run = tokio::spawn(listener.run(board, stop.clone()));
     for words in [
         &b"GET / HTTP/1.1\r\n\r\n"[..],
         b"lattice1\xff\xff\xff\xff",
@@ -233,6 +236,19 @@ async fn who_says_what_is_no_frame_or_shows_no_ticket_of_ours_is_cut_off() {
         // A reset is as good an end as any.
         assert!(read.is_err() || said == b"lattice1", "{said:?}");
     }
+    // One that was given to somebody holds for that line, until it shows another.
+    let mut stream = UnixStream::connect(&path).await.unwrap();
+    stream
+        .write_all(b"lattice1\0\0\0\x05\x07abcd")
+        .await
+        .unwrap();
+    let mut greeting = [0; 8];
+    timeout(SOON, stream.read_exact(&mut greeting))
+        .await
+        .unwrap()
+        .unwrap();
+    let stays = timeout(Duration::from_millis(100), stream.read_u8()).await;
+    assert!(stays.is_err(), "{stays:?}");
     stop.cancel();
     timeout(SOON, run).await.unwrap().unwrap();
     assert!(!path.exists(), "the socket stays behind");

@@ -85,15 +85,17 @@ impl Sightings {
     }
 
     /// At which revision a key that is not known to be held could be written; `blank` is that of one
-    /// that nobody has ever written. What was seen on another connection than this does not count:
-    /// NATS may have lost it, and have given its number to another change.
+    /// that nobody has ever written. One that was deleted on another connection than this has to be
+    /// read: NATS may have lost that, and have given its number to another change.
     pub(crate) fn free_at(&self, key: &str, blank: Revision, connection: u64) -> Option<Revision> {
         let table = self.0.lock();
         if table.held.contains_key(key) {
             return None;
         }
-        let free = table.free.get(key).filter(|(_, on)| *on == connection);
-        Some(free.map_or(blank, |(revision, _)| *revision))
+        match table.free.get(key) {
+            Some((revision, on)) => (*on == connection).then_some(*revision),
+            None => Some(blank),
+        }
     }
 
     /// What a key was when NATS lost it, which `read` says, at which it is not there: it has not been
@@ -205,7 +207,10 @@ mod tests {
         sightings.gone("a", Some(revision(1, 6)), 1);
         assert_eq!(free_at(), Some(revision(1, 6)));
         // On another connection the number may be that of another change.
-        assert_eq!(sightings.free_at("a", blank, 2), Some(blank));
+        assert_eq!(sightings.free_at("a", blank, 2), None);
+        assert_eq!(sightings.free_at("b", blank, 2), Some(blank));
+        sightings.gone("a", Some(revision(1, 6)), 2);
+        assert_eq!(sightings.free_at("a", blank, 2), Some(revision(1, 6)));
         sightings.see("a", revision(1, 7), &Bytes::from("x"), 1);
         sightings.gone("a", None, 1);
         assert_eq!(free_at(), Some(blank));

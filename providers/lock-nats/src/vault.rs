@@ -63,7 +63,11 @@ impl Vault {
             Arc::clone(&fences),
             Arc::clone(&contest),
         );
-        let clear = clearing::clear(Arc::clone(&ledger), Arc::clone(&sightings));
+        let clear = clearing::clear(
+            Arc::clone(&ledger),
+            Arc::clone(&sightings),
+            Arc::clone(&fences),
+        );
         let tasks = [tokio::spawn(watch), tokio::spawn(clear)];
         Ok(Self {
             ledger,
@@ -95,9 +99,13 @@ impl Vault {
         (known.connection == self.connection()).then_some(known)
     }
 
-    /// Reads a key.
+    /// Reads a key. The watch may not have told yet which fence another copy has written there.
     pub(crate) async fn read(&self, key: &str) -> Result<Stored, LockError> {
-        self.ledger.read(key).await.map_err(unavailable)
+        let stored = self.ledger.read(key).await.map_err(unavailable)?;
+        if let Some(value) = &stored.value {
+            self.fences.saw(stored.revision, value);
+        }
+        Ok(stored)
     }
 
     /// Writes a key that has not changed since it was read; gives its new revision.
@@ -168,4 +176,43 @@ async fn watch(
         Seen::Missed | Seen::Lost(_) => contest.bell().ring_all(),
     };
     match ledger.follow(tell).await {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use lattice_nats_box::NatsBox;
+
+    /// What another copy writes that has counted on.
+    const COUNTED_ON: &str =
+        r#"{"owner":"a","secret":"b","ttl_ms":60000,"fence":9000000000000000000}"#;
+
+    /// A bucket of which nothing is heard.
+    async fn unwatched(nats: &NatsBox) -> Vault {
+        let backend = NatsBackend::on(nats.client().await.unwrap(), None);
+        let new = NewBucket {
+            name: "locks".to_owned(),
+            ..NewBucket::default()
+        };
+        let nothing = || AbortOnDropHandle::new(tokio::spawn(async {}));
+        Vault {
+            ledger: Arc::new(Ledger::open(backend, new).await.unwrap()),
+            sightings: Arc::default(),
+            fences: Arc::default(),
+            contest: Arc::new(Contest::new()),
+            _tasks: [nothing(), nothing()],
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fence_that_is_read_is_counted_on_from_before_the_watch_tells_of_it() {
+        let nats = NatsBox::start().await.unwrap();
+        let vault = unwatched(&nats).await;
+        let ledger = &vault.ledger;
+        let written = ledger.write("s.a", COUNTED_ON.into(), ledger.blank()).await;
+        assert!(matches!(written.unwrap(), Change::Done(_)));
+        vault.read("s.a").await.unwrap();
+        assert_eq!(vault.fences.highest(), 9_000_000_000_000_000_000);
+    }
 }

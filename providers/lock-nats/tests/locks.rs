@@ -216,7 +216,15 @@ async fn a_bucket_that_has_lost_its_last_changes_is_counted_on() {
     );
     let renewed = component.renew(&held, 60_000).await.unwrap();
     assert_eq!(renewed.fence, held.fence);
-    count_on(&component, held.fence, 4).await;
+    let last = count_on(&component, held.fence, 4).await;
+    // Another copy has counted further.
+    let js = async_nats::jetstream::new(nats.client().await.unwrap());
+    let bucket = js.get_key_value("lock_default").await.unwrap();
+    let theirs = last + 1_000_000;
+    let record = format!(r#"{{"owner":"a","secret":"b","ttl_ms":100,"fence":{theirs}}}"#);
+    bucket.put("s.theirs", record.into()).await.unwrap();
+    let lease = component.acquire("theirs", 60_000, 5000).await.unwrap();
+    assert!(lease.fence > theirs, "{} after {theirs}", lease.fence);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -45,6 +45,7 @@
 //! (Debian's `libssl-dev`). Logins by Kerberos and OAuth are not built in.
 
 mod answers;
+mod attempts;
 mod broker;
 mod client;
 mod letters;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_provider_sdk::messaging::{Again, Deliverer, Intake, Tasks, Verdict};
+use lattice_provider_sdk::messaging::{Again, Arriving, Deliverer, Intake, Tasks, Verdict};
 use lattice_provider_sdk::{Backoff, BoxError, Shared};
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance, StreamConsumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::OwnedMessage;
 use rdkafka::{ClientContext, Message as _, Offset, TopicPartitionList};
 use tokio::sync::mpsc;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{Kafka, config};
 use crate::settings::ReaderSettings;
 use crate::workers::{Partition, Work, Workers};
-use crate::{letters, message};
+use crate::{attempts, letters, message};
 
 /// The first and the longest pause after an error.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -147,8 +147,10 @@ impl Reader {
                 biased;
                 () = leaving.cancelled() => return,
                 Some(partition) = resumed.recv() => {
-                    read_on(&consumer, &partition);
-                    resume_one(&consumer, &partition);
+                    match read_on(&consumer, &partition) {
+                        Ok(()) => resume_one(&consumer, &partition),
+                        Err(error) => tasks.spawn(self.stands(&error, partition, resume.clone())),
+                    }
                     continue;
                 }
                 received = consumer.get().recv() => received.map(|message| message.detach()),
@@ -177,6 +179,26 @@ impl Reader {
                     tokio::time::sleep(backoff.delay()).await;
                 }
             }
+        }
+    }
+
+    /// Notes that a partition cannot be read on, which is tried again after a pause. Until then nothing of it
+    /// is handled, or what waited would be skipped.
+    fn stands(
+        &self,
+        error: &KafkaError,
+        partition: Partition,
+        resume: mpsc::UnboundedSender<Partition>,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let (topic, number) = (&partition.0, partition.1);
+        tracing::warn!(%error, topic, partition = number, "could not read a partition on");
+        *self.unread.lock() = Some(format!(
+            "could not read partition {number} of `{topic}` on: {error}"
+        ));
+        async move {
+            tokio::time::sleep(LONGEST_PAUSE).await;
+            // A reader that has ended needs no more messages.
+            let _ = resume.send(partition);
         }
     }
 
@@ -228,7 +250,7 @@ impl Reader {
             tokio::select! {
                 biased;
                 () = revoked.cancelled() => return,
-                handled = self.handle(message) => if !handled {
+                handled = self.handle(message, &leaving) => if !handled {
                     return;
                 }
             }
@@ -243,18 +265,31 @@ impl Reader {
     }
 
     /// Has one message handled; says whether the position may move on.
-    async fn handle(&self, message: &OwnedMessage) -> bool {
+    async fn handle(&self, message: &OwnedMessage, leaving: &CancellationToken) -> bool {
         let _room = self.deliverer.room().await;
-        let arriving = message::arriving(message, self.settings.keys_in_subject);
-        match self.deliverer.settle(&arriving, 0, Again::Here).await {
-            Verdict::Done | Verdict::Again(_) => true,
-            Verdict::Dead(letter) => {
-                let to = &self.deliverer.rules().dead_letter;
-                letters::post(&self.kafka, to, message, &letter, &self.unposted).await;
-                true
+        let rules = self.deliverer.rules();
+        // One at a time: what panics takes the count of attempts with it.
+        let attempt = move |before| async move {
+            let arriving = self.arriving(message);
+            let attempted = self.deliverer.settle(&arriving, before, Again::Broker);
+            attempted.await
+        };
+        let letter = match attempts::settle(rules, leaving, attempt).await {
+            Ok(Verdict::Done | Verdict::Again(_)) => return true,
+            Ok(Verdict::Left) => return false,
+            Ok(Verdict::Dead(letter)) => letter,
+            Err(broke) => {
+                let (arriving, cause) = (self.arriving(message), broke.to_string());
+                self.deliverer.letter(&arriving, broke.attempts, cause)
             }
-            Verdict::Left => false,
-        }
+        };
+        let to = &rules.dead_letter;
+        letters::post(&self.kafka, to, message, &letter, &self.unposted).await;
+        true
+    }
+
+    fn arriving(&self, message: &OwnedMessage) -> Arriving {
+        message::arriving(message, self.settings.keys_in_subject)
     }
 }
 
@@ -270,23 +305,25 @@ impl Drop for Breaks {
     }
 }
 
-/// Has a partition read on whose worker has broken.
-fn read_on(consumer: &Consumer, partition: &Partition) {
+/// Has a partition read on whose worker has broken, if it has.
+fn read_on(consumer: &Consumer, partition: &Partition) -> KafkaResult<()> {
     let consumer = consumer.get();
-    let Some(next) = consumer.context().workers.broken(partition) else {
-        return;
+    let workers = &consumer.context().workers;
+    let Some(next) = workers.broken(partition) else {
+        return Ok(());
     };
     let (topic, number) = partition;
+    // Without waiting: what was read before is not given any more.
+    consumer.seek(topic, *number, Offset::Offset(next), Duration::ZERO)?;
+    workers.forget(partition);
+    *consumer.context().unread.lock() = None;
     tracing::error!(
         topic,
         partition = number,
         next,
         "the worker of a partition broke: gave up on a message"
     );
-    // Without waiting: what was read before is not given any more.
-    if let Err(error) = consumer.seek(topic, *number, Offset::Offset(next), Duration::ZERO) {
-        tracing::warn!(%error, topic, partition = number, "could not read a partition on");
-    }
+    Ok(())
 }
 
 /// Gives a message to the worker of its partition, and pauses one that has enough to do.
@@ -306,5 +343,35 @@ fn resume_one(consumer: &Consumer, (topic, partition): &Partition) {
     list.add_partition(topic, *partition);
     if let Err(error) = consumer.get().resume(&list) {
         tracing::debug!(%error, "could not resume a partition");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::{ClientConfig, Timestamp};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_skipped_of_a_partition_that_cannot_be_read_on() {
+        let told = Told {
+            workers: Workers::default(),
+            unread: Trouble::default(),
+        };
+        let mut config = ClientConfig::new();
+        let consumer = config.set("group.id", "g").create_with_context(told);
+        let consumer = Consumer(Some(consumer.unwrap()));
+        let at = |offset| {
+            let time = Timestamp::NotAvailable;
+            OwnedMessage::new(None, None, "t".to_owned(), time, 0, offset, None)
+        };
+        let workers = &consumer.get().context().workers;
+        // It breaks at once.
+        assert!(workers.give(at(7), drop));
+        // The partition is not one of this consumer, which cannot move in it.
+        let partition = ("t".to_owned(), 0);
+        assert!(read_on(&consumer, &partition).is_err());
+        assert_eq!(workers.broken(&partition), Some(7));
+        assert!(workers.give(at(9), |_| unreachable!("what waited would be skipped")));
     }
 }

@@ -155,15 +155,19 @@ impl Workers {
         pause
     }
 
-    /// Forgets the worker of a partition that has broken, and gives where the partition is to be read on: after
-    /// the message that broke it, which would break the next one, too. What waited is read again.
-    pub(crate) fn broken(&self, (topic, partition): &Partition) -> Option<i64> {
-        let partition = (topic.clone(), *partition);
-        let mut workers = self.table.lock();
-        let broken = workers.get(&partition);
-        broken.filter(|worker| worker.messages.is_closed())?;
-        let worker = workers.remove(&partition)?;
-        Some(worker.load.last.load(Ordering::SeqCst) + 1)
+    /// Where a partition is to be read on whose worker has broken: after the message that broke it, which
+    /// would break the next one, too. What waited is read again.
+    pub(crate) fn broken(&self, partition: &Partition) -> Option<i64> {
+        let workers = self.table.lock();
+        let worker = workers.get(partition);
+        let broken = worker.filter(|worker| worker.messages.is_closed())?;
+        Some(broken.load.last.load(Ordering::SeqCst) + 1)
+    }
+
+    /// Forgets the worker of a partition that has broken, when the partition is read on. Until then it takes
+    /// no message.
+    pub(crate) fn forget(&self, partition: &Partition) {
+        self.table.lock().remove(partition);
     }
 
     /// Ends the workers of partitions that go to others, and tells which of these were paused: they would
@@ -275,6 +279,7 @@ mod tests {
         drop(work);
         assert!(workers.give(at(10, 0, 0), |_| unreachable!("nobody knows yet")));
         assert_eq!(workers.broken(&partition), Some(9));
+        workers.forget(&partition);
         assert_eq!(workers.broken(&partition), None);
         assert!(!workers.give(at(9, 0, 0), |work| begun.push(work)));
         assert!(begun[0].next().await.is_some());

@@ -102,9 +102,9 @@ impl<P: Provider> Links<P> {
             Ok(arrived) => arrived,
             Err(error) => {
                 let reason = error.reason();
-                if let Some(untold) = complaint::turn(&"link put") {
-                    let reason = complaint::clipped(&reason);
-                    tracing::error!(reason, untold, "cannot take in a link");
+                if let Some(untold) = turn_of("link put", self.session.id(), &named) {
+                    let (reason, link) = (complaint::clipped(&reason), told(&named));
+                    tracing::error!(link, reason, untold, "cannot take in a link");
                 }
                 self.report(LinkReport {
                     state: LinkState::Failed,
@@ -225,12 +225,13 @@ impl<P: Provider> Links<P> {
     }
 
     fn let_go(&self, message: ResolvedLink, is_withdrawn: bool) {
+        let named = report_of(&message, self.session.host_id());
         let key = match link::read(self.session.id(), None, message) {
             Ok(arrived) => arrived.key,
             Err(error) => {
-                if let Some(untold) = complaint::turn(&"link delete") {
-                    let reason = complaint::clipped(&error.reason());
-                    tracing::error!(reason, untold, "cannot delete a link");
+                if let Some(untold) = turn_of("link delete", self.session.id(), &named) {
+                    let (reason, link) = (complaint::clipped(&error.reason()), told(&named));
+                    tracing::error!(link, reason, untold, "cannot delete a link");
                 }
                 return;
             }
@@ -323,6 +324,23 @@ fn report_of(link: &ResolvedLink, host_id: &str) -> LinkReport {
     }
 }
 
+/// Whether the log is to be told of a link that cannot be read: each is a kind of its own, since
+/// providers share the log.
+fn turn_of(what: &str, own: &ComponentId, link: &LinkReport) -> Option<u64> {
+    let interfaces = (&*link.wit_namespace, &*link.wit_package);
+    let ends = (&*link.source_id, &*link.target);
+    complaint::turn(&(what, own.as_str(), ends, interfaces, &*link.name))
+}
+
+/// What a link that cannot be read is called in the log.
+fn told(link: &LinkReport) -> String {
+    let (source, target, name) = (&link.source_id, &link.target, &link.name);
+    let (namespace, package) = (&link.wit_namespace, &link.wit_package);
+    complaint::clipped(&format_args!(
+        "`{name}` from `{source}` to `{target}` for `{namespace}:{package}`"
+    ))
+}
+
 fn report_for(key: &LinkKey, own: &ComponentId, host_id: &str) -> LinkReport {
     let (source, target) = match key.role {
         LinkRole::Source => (own, &key.peer),
@@ -338,5 +356,36 @@ fn report_for(key: &LinkKey, own: &ComponentId, host_id: &str) -> LinkReport {
         reason: None,
         host_id: host_id.to_owned(),
         roads: RoadTally::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str) -> LinkReport {
+        LinkReport {
+            source_id: "cart".to_owned(),
+            target: "store".to_owned(),
+            name: name.to_owned(),
+            wit_namespace: "wasi".to_owned(),
+            wit_package: "keyvalue".to_owned(),
+            state: LinkState::Pending,
+            reason: None,
+            host_id: "N0".to_owned(),
+            roads: RoadTally::default(),
+        }
+    }
+
+    #[test]
+    fn the_log_is_told_of_each_link_that_cannot_be_read() {
+        let [own, other] = ["cart", "store"].map(|id| ComponentId::new(id).unwrap());
+        let what = "a link of a test";
+        let turn = |own, name| turn_of(what, own, &named(name)).is_some();
+        assert!(turn(&own, "a b") && turn(&own, "c d") && turn(&other, "a b"));
+        assert!(!turn(&own, "a b"));
+        let text = told(&named("a b"));
+        assert_eq!(text, "`a b` from `cart` to `store` for `wasi:keyvalue`");
+        assert!(told(&named(&"x".repeat(10_000))).len() < 1000);
     }
 }

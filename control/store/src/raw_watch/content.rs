@@ -14,7 +14,8 @@ use crate::error::{BoxError, StoreError};
 #[derive(Default)]
 pub(super) struct Content {
     records: HashMap<String, Record>,
-    pub(super) deleted: HashSet<String>,
+    /// The keys of records that were deleted, with the revisions of their deletions.
+    deleted: HashMap<String, u64>,
     /// The latest revision, which may be that of a deletion.
     pub(super) newest: u64,
 }
@@ -26,16 +27,16 @@ impl Content {
                 self.deleted.remove(&record.key);
                 self.records.insert(record.key.clone(), record);
             }
-            RawChange::Gone { key, .. } => {
+            RawChange::Gone { key, revision } => {
                 self.records.remove(&key);
-                self.deleted.insert(key);
+                self.deleted.insert(key, revision);
             }
             RawChange::Snapshot(_) => {}
         }
     }
 
     fn knows(&self, key: &str) -> bool {
-        self.records.contains_key(key) || self.deleted.contains(key)
+        self.records.contains_key(key) || self.deleted.contains_key(key)
     }
 
     /// The records in the order in which they were written, for readers that keep it.
@@ -43,6 +44,12 @@ impl Content {
         let mut records: Vec<Record> = self.records.drain().map(|(_, record)| record).collect();
         records.sort_by_key(|record| record.revision);
         records
+    }
+
+    /// The keys of records that were deleted after this revision.
+    pub(super) fn deleted_after(&mut self, revision: u64) -> HashSet<String> {
+        let deleted = self.deleted.drain().filter(|(_, at)| *at > revision);
+        deleted.map(|(key, _)| key).collect()
     }
 }
 
@@ -65,19 +72,21 @@ pub(super) async fn collect(
         content.take(entry.change);
     }
     if !complete {
-        add_overtaken(bucket, store, &consumer.filter, &mut content).await?;
+        let filter = &consumer.filter;
+        consumer.overtaken = add_overtaken(bucket, store, filter, &mut content).await?;
     }
     Ok(content)
 }
 
 /// Adds what was written anew before it came, and would come among the changes only: it was in the bucket all
-/// the time, and nobody may take it for deleted.
+/// the time, and nobody may take it for deleted. Gives the revisions at which it was read.
 async fn add_overtaken(
     bucket: &Bucket,
     store: &kv::Store,
     filter: &str,
     content: &mut Content,
-) -> Result<(), StoreError> {
+) -> Result<HashMap<String, u64>, StoreError> {
+    let mut overtaken = HashMap::new();
     let limit = bucket.limits().request;
     let listed = timeout(limit, store.stream.info_with_subjects(filter)).await;
     let listed = listed.map_err(|_| bucket.timed_out())?;
@@ -85,7 +94,7 @@ async fn add_overtaken(
     loop {
         let next = timeout(limit, listed.next()).await;
         let Some(subject) = next.map_err(|_| bucket.timed_out())? else {
-            return Ok(());
+            return Ok(overtaken);
         };
         let (subject, _) = subject.map_err(|error| unread(bucket, error.into()))?;
         let Some(key) = subject.strip_prefix(&store.prefix) else {
@@ -97,6 +106,7 @@ async fn add_overtaken(
         let present = bucket.sure(key).await?;
         bucket.note_read();
         let (key, revision) = (key.to_owned(), present.revision);
+        overtaken.insert(key.clone(), revision);
         content.take(match present.value {
             Some(value) => RawChange::Put(Record {
                 key,
@@ -131,9 +141,11 @@ mod tests {
     use bytes::Bytes;
     use lattice_nats::NewBucket;
     use lattice_nats_box::NatsBox;
+    use tokio::sync::mpsc;
+    use tokio::time::Instant;
 
     use crate::bucket::Limits;
-    use crate::raw_watch::consume;
+    use crate::raw_watch::{Guard, connects, consume, follow};
 
     async fn bucket(nats: &NatsBox) -> Bucket {
         let client = nats.client().await.unwrap();
@@ -163,11 +175,54 @@ mod tests {
         let mut consumer = consume(&bucket, &store, ALL_KEYS, 1).await.unwrap();
         let mut content = collect(&bucket, &store, &mut consumer).await.unwrap();
         assert_eq!(content.newest, 1);
-        assert!(content.deleted.contains("d"));
+        assert_eq!(content.deleted_after(0), ["d".to_owned()].into());
         let keys: Vec<_> = content.records().into_iter().map(|of| of.key).collect();
         assert_eq!(keys, ["a", "b", "c"]);
-        // They still come as changes.
+        // The consumer still tells of them.
         let next = timeout(Duration::from_secs(20), consumer.messages.next()).await;
         assert_eq!(read(&store, next.unwrap()).unwrap().revision, 2);
+    }
+
+    #[tokio::test]
+    async fn what_was_read_ahead_of_the_consumer_is_told_no_older_revision_of() {
+        let nats = NatsBox::start().await.unwrap();
+        let bucket = bucket(&nats).await;
+        let put = |key: &'static str, value: &'static str| {
+            bucket.put(key, Bytes::from_static(value.as_bytes()))
+        };
+        for key in ["a", "b", "c"] {
+            put(key, "old").await.unwrap();
+        }
+        let store = bucket.handle().await.unwrap();
+        let mut consumer = consume(&bucket, &store, ALL_KEYS, 1).await.unwrap();
+        put("b", "new").await.unwrap();
+        bucket.purge("c").await.unwrap();
+        let mut content = collect(&bucket, &store, &mut consumer).await.unwrap();
+        assert_eq!(content.deleted_after(0), ["c".to_owned()].into());
+        assert_eq!(content.records().pop().unwrap().value, "new");
+        put("d", "new").await.unwrap();
+        put("b", "newer").await.unwrap();
+        let (sender, mut changes) = mpsc::channel(8);
+        let mut guard = Guard {
+            connects: connects(&bucket),
+            created: store.stream.cached_info().created,
+            there_at: Instant::now(),
+            seen: content.newest,
+        };
+        let told = async {
+            let mut keys = Vec::new();
+            while keys.len() < 2 {
+                match changes.recv().await.unwrap() {
+                    RawChange::Put(record) => keys.push(record.key),
+                    other => panic!("unexpected {other:?}"),
+                }
+            }
+            keys
+        };
+        let keys = tokio::select! {
+            told = timeout(Duration::from_secs(20), told) => told.unwrap(),
+            _ = follow(&bucket, &store, &mut consumer, &sender, &mut guard) => panic!("it ended"),
+        };
+        assert_eq!(keys, ["d", "b"]);
     }
 }

@@ -116,7 +116,7 @@ async fn where_there_are_copies_a_watch_begins_with_what_the_leader_has() {
     let (configs, name) = (store.configs(), config_name("http"));
     let put = at_last("a config", async || configs.put(&name, &one_key("1")).await);
     put.await;
-    let watch = configs.watch(&name).await.unwrap();
+    let watch = at_last("a watch", async || configs.watch(&name).await).await;
     assert_eq!(watch.current().as_deref(), Some(&one_key("1")));
 }
 

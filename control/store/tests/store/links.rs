@@ -220,16 +220,35 @@ async fn a_spec_that_was_deleted_since_is_not_written_back() {
     };
     let links = store.links();
     links
-        .restore(&id("a"), || Some(known.clone()))
+        .restore(&id("a"), 0, || Some(known.clone()))
         .await
         .unwrap();
     assert_eq!(links.spec(&id("a")).await.unwrap(), Some(known.clone()));
     links.delete_spec(&id("a")).await.unwrap();
     links
-        .restore(&id("a"), || Some(known.clone()))
+        .restore(&id("a"), 0, || Some(known.clone()))
         .await
         .unwrap();
     assert_eq!(links.spec(&id("a")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_spec_that_was_deleted_in_an_older_copy_of_the_store_only_is_written_back() {
+    let (nats, store) = started().await;
+    let known = ComponentSpec {
+        links: vec![link("a", "b", "default")],
+        ..ComponentSpec::default()
+    };
+    let links = store.links();
+    links.put(&known.links[0]).await.unwrap();
+    links.delete_spec(&id("a")).await.unwrap();
+    let bucket = raw(&nats, "LATTICEDATA_default").await;
+    let deletion = bucket.entry("COMPONENT_a").await.unwrap().unwrap().revision;
+    let (a, told) = (id("a"), || Some(known.clone()));
+    links.restore(&a, deletion - 1, told).await.unwrap();
+    assert_eq!(links.spec(&a).await.unwrap(), None);
+    links.restore(&a, deletion, told).await.unwrap();
+    assert_eq!(links.spec(&id("a")).await.unwrap(), Some(known.clone()));
 }
 
 #[tokio::test]

@@ -20,6 +20,8 @@ pub(super) struct Promises {
     last: Option<Instant>,
     /// For how many calls, since `since`.
     open: usize,
+    /// The most room that there was since then: calls that were promised room take some when they come.
+    total: usize,
     since: Option<Instant>,
     askers: HashMap<Box<str>, Asker>,
 }
@@ -42,16 +44,17 @@ impl Promises {
         if self.since.is_none_or(|since| now - since > VALID) {
             self.begin(now);
         }
+        self.total = self.total.max(room);
         let name = self.note(asker, now);
         let all = self.askers.len();
-        let free = room.saturating_sub(self.open);
+        let free = room.min(self.total.saturating_sub(self.open));
         let Some(asker) = self.askers.get_mut(name).filter(|_| !self.ending) else {
             return 0;
         };
         // What cannot be shared out goes to those who had nothing.
         let share = match asker.had_some {
-            true => room / all,
-            false => room.div_ceil(all),
+            true => self.total / all,
+            false => self.total.div_ceil(all),
         };
         let more = free.min(share.saturating_sub(asker.promised));
         if more > 0 {
@@ -64,7 +67,7 @@ impl Promises {
 
     /// Begins anew, as promises do not hold for long.
     fn begin(&mut self, now: Instant) {
-        (self.open, self.since) = (0, Some(now));
+        (self.open, self.total, self.since) = (0, 0, Some(now));
         self.askers.retain(|_, asker| {
             asker.had_some = asker.promised > 0;
             asker.promised = 0;
@@ -113,10 +116,17 @@ mod tests {
             let mut promises = Promises::default();
             let mut got = [0, 0];
             for _ in 0..10 {
+                // The calls come at once, and last until it is begun anew.
+                let mut left = room;
+                let mut ask = |asker| {
+                    let more = promises.make(asker, left);
+                    left -= more;
+                    more
+                };
                 for _ in 0..100 {
-                    got[0] += promises.make("flood", room);
+                    got[0] += ask("flood");
                 }
-                got[1] += promises.make("busy", room);
+                got[1] += ask("busy");
                 tokio::time::advance(2 * VALID).await;
             }
             assert!(got[1] >= 4 * room, "{got:?} of {room}");

@@ -4,7 +4,11 @@
 //! A NATS that comes back with an empty store counts revisions from 1 again. So a [`Revision`] here
 //! says of which making of the bucket it is, and one of an earlier making is never taken for one of
 //! a later. The ledger asks NATS which making there is whenever the connection was made again, when
-//! something failed, and in [`Ledger::check`].
+//! something failed, and in [`Ledger::check`]. Should it be the same without its last changes, a watch
+//! begins again: one that goes on from where it was does not hear of numbers that come again.
+
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -111,6 +115,8 @@ struct Making {
     store: kv::Store,
     /// That of a key that nobody has written since.
     blank: Revision,
+    /// The highest number that a watch has told of.
+    told: AtomicU64,
 }
 
 impl Making {
@@ -120,7 +126,8 @@ impl Making {
             made: created(store.stream.cached_info()),
             number: 0,
         };
-        Self { store, blank }
+        let told = AtomicU64::new(0);
+        Self { store, blank, told }
     }
 
     fn revision(&self, number: u64) -> Revision {
@@ -357,17 +364,19 @@ impl Ledger {
     pub async fn follow(&self, mut tell: impl FnMut(Seen)) -> Infallible {
         let mut makings = self.making.subscribe();
         let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
-        let mut told = self.blank().making;
+        let mut last = Arc::clone(&makings.borrow_and_update());
         loop {
             let making = Arc::clone(&makings.borrow_and_update());
-            if making.blank.making != told {
-                told = making.blank.making;
+            if making.blank.making != last.blank.making {
                 tell(Seen::Lost(making.blank));
                 backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+            } else if !Arc::ptr_eq(&making, &last) {
+                tell(Seen::Missed);
             }
+            last = Arc::clone(&making);
             tokio::select! {
-                // A watch of the client over a bucket that is lost waits for revisions that the
-                // new one reaches much later, if ever.
+                // A watch of the client over a bucket that is lost, or its last changes, waits for
+                // revisions that are reached much later, if ever.
                 _ = makings.changed() => {}
                 () = changes(&making, &mut tell, &mut backoff) => {
                     tell(Seen::Missed);
@@ -392,21 +401,34 @@ impl Ledger {
         if self.looked.load(Ordering::Relaxed) == connection {
             return Ok(known);
         }
+        // Before NATS is asked: changes go on meanwhile.
+        let told = known.told.load(Ordering::Relaxed);
         let store = open_bucket(self.nats.jetstream(), self.new.clone()).await?;
-        let now = Making::new(store, known.blank.making);
-        let now = if now.blank.made == known.blank.made {
-            known
-        } else {
-            tracing::warn!(
-                bucket = self.bucket(),
-                "NATS has lost a bucket, it is made again"
-            );
-            let now = Arc::new(Making::new(now.store, known.blank.making + 1));
-            self.making.send_replace(Arc::clone(&now));
-            now
-        };
+        let now = self.take_in(known, told, store);
         self.looked.store(connection, Ordering::Relaxed);
         Ok(now)
+    }
+
+    /// Takes in the bucket as NATS has it now, of which a watch had told up to `told`.
+    fn take_in(&self, known: Arc<Making>, told: u64, store: kv::Store) -> Arc<Making> {
+        let (bucket, making) = (self.bucket(), known.blank.making);
+        let info = store.stream.cached_info();
+        let is_same = created(info) == known.blank.made;
+        let is_whole = info.state.last_sequence >= told;
+        let making = match (is_same, is_whole) {
+            (true, true) => return known,
+            (true, false) => {
+                tracing::warn!(bucket, "NATS has lost the last changes of a bucket");
+                making
+            }
+            (false, _) => {
+                tracing::warn!(bucket, "NATS has lost a bucket, it is made again");
+                making + 1
+            }
+        };
+        let now = Arc::new(Making::new(store, making));
+        self.making.send_replace(Arc::clone(&now));
+        now
     }
 
     /// Whether the bucket was not lost since: whose change was it otherwise?
@@ -441,6 +463,7 @@ async fn changes(making: &Making, tell: &mut impl FnMut(Seen), backoff: &mut Bac
     };
     *backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
     while let Some(Ok(entry)) = changes.next().await {
+        making.told.fetch_max(entry.revision, Ordering::Relaxed);
         let revision = making.revision(entry.revision);
         tell(match entry.operation {
             Operation::Put => Seen::Put(entry.key, revision, entry.value),
