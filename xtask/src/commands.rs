@@ -29,7 +29,7 @@ Commands:
   setup    Install what building, running and testing need and this machine does not have [nats, guests, redis, services, nextest]
   guests   Compile the guest components into target/components
   build    Compile wash, the host and the providers [--release]
-  up       Start a lattice in the background with the counter example on it [--release, --no-build]
+  up       Start a lattice in the background with the counter example on it [--release, --isolated, --no-build]
   test     Run every test of this repository [--nightly, arguments of `cargo nextest run`]
   conformance
            Run the suite of each capability over every backend [--capability C, --backend B, --form F, --json FILE]

@@ -71,9 +71,32 @@ pub(crate) fn query(command: &mut Command) -> Option<String> {
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// Whether this process may do everything.
+pub(crate) fn is_root() -> bool {
+    query(Command::new("id").arg("-u")).as_deref() == Some("0")
+}
+
+/// What is done about a program that passes its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Late {
+    /// It is killed.
+    Ended,
+    /// The user is told, once per limit, and may end it.
+    Told,
+}
+
 /// Runs a program and keeps its output to itself: shows a sign of life while it works, and the
 /// last lines only if it fails or passes `limit`.
 pub(crate) fn quiet(command: &mut Command, limit: Duration) -> Result<()> {
+    run_quiet(command, limit, Late::Ended)
+}
+
+/// Like [`quiet`] for what must not be left half done: past `limit` it says so and goes on.
+pub(crate) fn quiet_to_the_end(command: &mut Command, limit: Duration) -> Result<()> {
+    run_quiet(command, limit, Late::Told)
+}
+
+fn run_quiet(command: &mut Command, limit: Duration, late: Late) -> Result<()> {
     let shown = display(command);
     let mut child = command
         .stdin(Stdio::null())
@@ -82,7 +105,7 @@ pub(crate) fn quiet(command: &mut Command, limit: Duration) -> Result<()> {
         .spawn()
         .with_context(|| format!("could not start `{shown}`"))?;
     let lines = read_lines(&mut child);
-    let tail = watch(&mut child, &lines, limit);
+    let tail = watch(&mut child, &lines, limit, late);
     let status = child.wait().with_context(|| format!("lost `{shown}`"))?;
     match tail {
         Ok(_) if status.success() => Ok(()),
@@ -100,8 +123,10 @@ fn watch(
     child: &mut Child,
     lines: &mpsc::Receiver<String>,
     limit: Duration,
+    late: Late,
 ) -> Result<VecDeque<String>, VecDeque<String>> {
     let mut progress = Progress::new();
+    let mut due = limit;
     let mut tail = VecDeque::with_capacity(TAIL);
     loop {
         match lines.recv_timeout(progress.interval) {
@@ -117,11 +142,19 @@ fn watch(
                 return Ok(tail);
             }
         }
-        if progress.started.elapsed() > limit {
-            // A child that has just ended by itself cannot be killed; `wait` reports it.
-            let _ = child.kill();
+        let elapsed = progress.started.elapsed();
+        if elapsed > due {
             progress.clear();
-            return Err(tail);
+            if late == Late::Ended {
+                // A child that has just ended by itself cannot be killed; `wait` reports it.
+                let _ = child.kill();
+                return Err(tail);
+            }
+            let (id, seconds) = (child.id(), elapsed.as_secs());
+            note(&format!(
+                "process {id} still runs after {seconds} s and is left to finish"
+            ));
+            due = elapsed + limit;
         }
         progress.show(tail.back().map_or("", String::as_str));
     }
@@ -216,9 +249,17 @@ pub(crate) fn display(command: &Command) -> String {
     words.extend(
         command
             .get_args()
-            .map(|arg| arg.to_string_lossy().into_owned()),
+            .map(|arg| without_login(&arg.to_string_lossy())),
     );
     words.join(" ")
+}
+
+/// An argument without what it says of a proxy, which may be a password.
+fn without_login(argument: &str) -> String {
+    match argument.split_once('=') {
+        Some((name, _)) if name.ends_with("_proxy") => format!("{name}=…"),
+        _ => argument.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -253,6 +294,20 @@ mod tests {
             error.to_string().contains("no-such-program-here"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn program_that_must_not_be_left_half_done_may_finish() {
+        let mut steps = sh("for step in 1 2 3; do echo $step; sleep 0.1; done; exit 3");
+        let error = quiet_to_the_end(&mut steps, Duration::from_millis(1)).unwrap_err();
+        assert!(error.to_string().contains("exit status: 3"), "{error}");
+    }
+
+    #[test]
+    fn password_of_a_proxy_is_not_shown() {
+        let mut command = Command::new("sudo");
+        command.args(["https_proxy=http://me:secret@proxy", "apt-get", "a=b"]);
+        assert_eq!(display(&command), "sudo https_proxy=… apt-get a=b");
     }
 
     #[test]

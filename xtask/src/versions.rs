@@ -42,6 +42,9 @@ pub(crate) const GUEST_TARGET: &str = "wasm32-wasip2";
 /// Debian release whose `wasi-libc` has a `wasm32-wasip2` folder.
 pub(crate) const WASI_LIBC_SUITE: &str = "trixie";
 
+/// The Debian release that has [`GUEST_APT_PACKAGES`] in the versions that fit together, and its name.
+pub(crate) const GUEST_DEBIAN: [&str; 2] = ["Debian 12", "bookworm"];
+
 /// Debian packages that together compile for [`GUEST_TARGET`]: compiler, source of its standard
 /// library, and linker.
 pub(crate) const GUEST_APT_PACKAGES: [&str; 3] = ["rustc-web", "rust-web-src", LLD];
@@ -60,7 +63,7 @@ pub(crate) const AZURITE: &str = "3.37.0";
 
 /// Debian packages of the services that providers are tested with, and of what Kafka's client library
 /// is built with.
-pub(crate) const SERVICE_APT_PACKAGES: [&str; 7] = [
+pub(crate) const SERVICE_APT_PACKAGES: [&str; 9] = [
     "postgresql",
     "mariadb-server",
     "etcd-server",
@@ -68,4 +71,6 @@ pub(crate) const SERVICE_APT_PACKAGES: [&str; 7] = [
     "mosquitto",
     "libssl-dev",
     "pkg-config",
+    "g++",
+    "make",
 ];

@@ -2,8 +2,12 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::shell;
 
 /// Folders of one clone of the repository.
 #[derive(Debug, Clone)]
@@ -24,7 +28,7 @@ impl Workspace {
             .to_path_buf();
         let target = match env::var_os("CARGO_TARGET_DIR") {
             Some(dir) => root.join(dir),
-            None => root.join("target"),
+            None => target_of(&mut metadata(&root)).unwrap_or_else(|| root.join("target")),
         };
         Ok(Self {
             root,
@@ -79,6 +83,21 @@ impl Workspace {
     }
 }
 
+/// Asks cargo about the repository.
+fn metadata(root: &Path) -> Command {
+    let mut command = shell::cargo();
+    command
+        .args(["metadata", "--no-deps", "--format-version=1"])
+        .current_dir(root);
+    command
+}
+
+/// The target folder as cargo knows it: its configuration may name another one.
+fn target_of(metadata: &mut Command) -> Option<PathBuf> {
+    let document: Value = serde_json::from_str(&shell::query(metadata)?).ok()?;
+    document["target_directory"].as_str().map(PathBuf::from)
+}
+
 /// `PATH` with `first` before everything else.
 pub(crate) fn path_with(first: &Path) -> Result<std::ffi::OsString> {
     let old = env::var_os("PATH").unwrap_or_default();
@@ -98,4 +117,19 @@ fn cache_dir() -> Result<PathBuf> {
         "no home folder to keep tools in; set HOME or XDG_CACHE_HOME to a folder you can write",
     )?;
     Ok(home.join(".cache").join("lattice-tools"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn target_folder_is_the_one_that_cargo_is_configured_with() {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut command = metadata(manifest.parent().unwrap());
+        command
+            .env_remove("CARGO_TARGET_DIR")
+            .env("CARGO_BUILD_TARGET_DIR", "/elsewhere/target");
+        assert_eq!(target_of(&mut command), Some("/elsewhere/target".into()));
+    }
 }

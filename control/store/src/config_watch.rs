@@ -404,3 +404,63 @@ impl Drop for ConfigWatch {
         self.hub.unsubscribe(&self.name);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lattice_nats::NewBucket;
+    use lattice_nats_box::NatsBox;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::bucket::Limits;
+
+    /// How long a test waits for what has to happen. A test machine may compile at the same time.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// A watch without a consumer, which is told what it is told here.
+    fn alone(hub: &Arc<Hub>, name: &ConfigName) -> ConfigWatch {
+        let slot = Slot {
+            version: watch::Sender::new(Version::default()),
+            watches: 1,
+        };
+        let version = slot.version.subscribe();
+        hub.table.lock().slots.insert(name.clone(), slot);
+        ConfigWatch {
+            hub: Arc::clone(hub),
+            name: name.clone(),
+            version,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_earlier_config_is_replaced_by_what_the_leader_says() {
+        let nats = NatsBox::start().await.unwrap();
+        let client = nats.client().await.unwrap();
+        let js = async_nats::jetstream::new(client.clone());
+        let new = NewBucket {
+            name: "configs".to_owned(),
+            ..NewBucket::default()
+        };
+        let limits = Limits {
+            request: Duration::from_secs(2),
+            write: Duration::from_secs(20),
+        };
+        let bucket = Arc::new(Bucket::new(client, js, new, limits));
+        let name = ConfigName::new("limits").unwrap();
+        let key = config_key(&name);
+        let config = |value: &str| StringMap::from_iter([("key".to_owned(), value.to_owned())]);
+        for value in ["earlier", "later"] {
+            let written = encode(&key, &config(value)).unwrap();
+            bucket.put(&key, written).await.unwrap();
+        }
+        let hub = Arc::new(Hub::new(bucket));
+        let watch = alone(&hub, &name);
+        // As a server has it that is behind.
+        hub.read(&name, 1, config("earlier"));
+        let mut watch = watch.mark_seen();
+        assert_eq!(watch.current().as_deref(), Some(&config("earlier")));
+        Hub::make_sure(&hub, &name);
+        let told = timeout(PATIENCE, watch.changed()).await.unwrap();
+        assert_eq!(told.as_deref(), Some(&config("later")));
+    }
+}

@@ -12,7 +12,7 @@ use lattice_core::record::restore_rules;
 use lattice_core::subject::ProviderSubjects;
 use lattice_core::{ComponentId, ConfigName, Link, ResolvedLink, StringMap, config};
 use lattice_store::{DeletedLink, LatticeStore, PutLinkError};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::HostApi;
 use crate::links::LinkTable;
@@ -58,7 +58,8 @@ impl HostApi {
         let resolved = self.for_old_providers(&link).await;
         // Last, so that what is told does not come after the news that it is gone.
         let source = ComponentId::new(&link.source_id)?;
-        let is_there = links_satisfy(&self.links, &self.store, &source, |links| {
+        let seen_by = Instant::now() + SEEN_WITHIN;
+        let is_there = links_satisfy(&self.links, &self.store, &source, seen_by, |links| {
             links.contains(&link)
         });
         if is_there.await
@@ -84,6 +85,8 @@ impl HostApi {
 
     pub(super) async fn remove_link(&self, request: DeleteLinkRequest) -> Done {
         let source = ComponentId::new(&request.source_id)?;
+        // For all that the reply waits for, one after the other.
+        let seen_by = Instant::now() + SEEN_WITHIN;
         let deletion = Deletion {
             lattice: &self.identity.lattice,
             store: &self.store,
@@ -91,22 +94,24 @@ impl HostApi {
             unwritten: &self.unwritten,
             source: &source,
             request: &request,
+            seen_by,
         };
         let removed = match deletion.run().await {
             Ok(DeletedLink::NoSpec) => {
-                self.tell_again(&source, &request).await;
+                self.tell_again(&source, &request, seen_by).await;
                 return Ok(Outcome::message(
                     "successfully deleted link (spec doesn't exist)",
                 ));
             }
             Ok(DeletedLink::NoMatch) => {
-                self.tell_again(&source, &request).await;
+                self.tell_again(&source, &request, seen_by).await;
                 None
             }
             Ok(DeletedLink::Removed(link)) => {
                 let is_it = |known: &Link| request.means(known) && known.target == link.target;
                 let is_gone = |links: &[Link]| !links.iter().any(is_it);
-                if links_satisfy(&self.links, &self.store, &source, is_gone).await {
+                let satisfy = links_satisfy(&self.links, &self.store, &source, seen_by, is_gone);
+                if satisfy.await {
                     self.tell_removed(&link).await;
                 }
                 Some(link)
@@ -141,11 +146,16 @@ impl HostApi {
     /// Tells once more that the links are gone that a request means, of which none is stored: whoever
     /// deletes one again may do so since a provider has not heard of it. Whom to tell is known for as
     /// long as this host remembers the link.
-    async fn tell_again(&self, source: &ComponentId, request: &DeleteLinkRequest) {
+    async fn tell_again(
+        &self,
+        source: &ComponentId,
+        request: &DeleteLinkRequest,
+        seen_by: Instant,
+    ) {
         let are_gone = |links: &[Link]| !links.iter().any(|link| request.means(link));
         let gone = self.links.until(are_gone, source);
         // One that is there after all has been put meanwhile.
-        if timeout(SEEN_WITHIN, gone).await.is_err() {
+        if timeout_at(seen_by, gone).await.is_err() {
             return;
         }
         for link in self.links.gone(|link| request.means(link)) {
@@ -185,20 +195,22 @@ impl HostApi {
     }
 }
 
-/// Whether the links of a source satisfy this: as this host sees them now or soon, or unless they are stored
+/// Whether the links of a source satisfy this: as this host sees them by then, or unless they are stored
 /// otherwise, since it may be behind. What a request has changed may have been changed again. When the store
 /// does not say, whoever is told once too often is better off than who is never told.
 async fn links_satisfy(
     table: &LinkTable,
     store: &LatticeStore,
     source: &ComponentId,
+    seen_by: Instant,
     condition: impl Fn(&[Link]) -> bool,
 ) -> bool {
-    let seen = timeout(SEEN_WITHIN, table.until(&condition, source));
+    let seen = timeout_at(seen_by, table.until(&condition, source));
     if seen.await.is_ok() {
         return true;
     }
-    let stored = timeout(SAID_WITHIN, store.links().sure_spec(source));
+    let said_by = seen_by + SAID_WITHIN;
+    let stored = timeout_at(said_by, store.links().sure_spec(source));
     match stored.await {
         Ok(Ok(spec)) => condition(spec.as_ref().map_or(&[], |spec| spec.links.as_slice())),
         Ok(Err(error)) => {
@@ -264,16 +276,19 @@ mod tests {
         let table = LinkTable::new(LatticeName::default());
         store.put_link(&link).await.unwrap();
         let is_there = |links: &[Link]| links.contains(&link);
-        assert!(links_satisfy(&table, &store, &source, is_there).await);
+        assert!(links_satisfy(&table, &store, &source, Instant::now(), is_there).await);
         store.links().delete(&link.key().unwrap()).await.unwrap();
-        assert!(!links_satisfy(&table, &store, &source, is_there).await);
+        assert!(!links_satisfy(&table, &store, &source, Instant::now(), is_there).await);
         let mut other = link.clone();
         other.interfaces.push("atomics".to_owned());
         store.put_link(&other).await.unwrap();
-        assert!(!links_satisfy(&table, &store, &source, is_there).await);
+        assert!(!links_satisfy(&table, &store, &source, Instant::now(), is_there).await);
         // Nobody says that it is otherwise.
         nats.stop();
-        assert!(links_satisfy(&table, &store, &source, is_there).await);
+        let begun = Instant::now();
+        assert!(links_satisfy(&table, &store, &source, begun, is_there).await);
+        // What the deletion waited for is not waited for again.
+        assert!(begun.elapsed() < SEEN_WITHIN);
     }
 
     #[tokio::test]

@@ -122,21 +122,7 @@ impl Worker {
         let xkey = Arc::new(CurveKey::generate());
         let sealer = Sealer::new(&deps.xkey, &xkey);
         slot.set_health_subject(subjects.health_of(&xkey.public_key()));
-        let teller_deps = TellerDeps {
-            nats: deps.nats.clone(),
-            links: Arc::clone(&deps.links),
-            configs: deps.store.configs().clone(),
-            states: Arc::clone(&deps.states),
-            secrets: deps.secrets.clone(),
-            entity,
-            sealer: sealer.clone(),
-        };
-        let teller = Teller::new(
-            teller_deps,
-            slot.id.clone(),
-            subjects.clone(),
-            &xkey.public_key(),
-        );
+        let teller = teller(&deps, &slot, entity, &sealer, &xkey);
         let restarts = Restarts::new(deps.config);
         let credentials = credentials(&deps, &slot, &program.program, &xkey);
         let user = credentials.as_ref().map(Credentials::user);
@@ -412,6 +398,27 @@ impl Worker {
             }
         }
     }
+}
+
+/// What tells the processes of a provider of links.
+fn teller(
+    deps: &ProviderDeps,
+    slot: &Slot,
+    entity: Entity,
+    sealer: &Sealer,
+    xkey: &CurveKey,
+) -> Teller {
+    let teller_deps = TellerDeps {
+        nats: deps.nats.clone(),
+        links: Arc::clone(&deps.links),
+        configs: deps.store.configs().clone(),
+        states: Arc::clone(&deps.states),
+        secrets: deps.secrets.clone(),
+        entity,
+        sealer: sealer.clone(),
+    };
+    let subjects = ProviderSubjects::new(&deps.identity.lattice, &slot.id);
+    Teller::new(teller_deps, slot.id.clone(), subjects, &xkey.public_key())
 }
 
 /// Does what may take a while, unless the end of the process is wanted meanwhile: it has little time for

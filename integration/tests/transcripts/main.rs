@@ -42,8 +42,24 @@ async fn readme_of_http_greeter_client() -> Result<()> {
     replay("examples/http-greeter-client/README.md").await
 }
 
+#[tokio::test]
+async fn readme_of_provider_custom() -> Result<()> {
+    replay("examples/provider-custom/README.md").await
+}
+
+#[tokio::test]
+async fn readme_of_provider_component() -> Result<()> {
+    replay("examples/provider-component/README.md").await
+}
+
+#[tokio::test]
+async fn readme_of_provider_python() -> Result<()> {
+    replay("examples/provider-python/README.md").await
+}
+
 /// The first readme follows `cargo xtask up`, which this runs on the programs under test. It leaves
-/// a link to a provider that is gone, which a second `up` has to cope with.
+/// a link to a provider that is gone, which a second `up` has to cope with. A third finds the lattice of
+/// the second and says that nothing new was started.
 #[tokio::test]
 async fn readme_of_the_repository() -> Result<()> {
     let mut shell = Shell::new(&["6379"])?;
@@ -57,6 +73,8 @@ async fn readme_of_the_repository() -> Result<()> {
     ensure!(counted.starts_with("Counter /hello: "), "{counted:?}");
     let links = shell.run("wash get links").await?;
     ensure!(!links.contains("kv2"), "{links}");
+    let said = shell.run("cargo xtask up --no-build").await?;
+    ensure!(said.contains("a lattice runs already"), "{said}");
     shell.run("wash down").await?;
     Ok(())
 }

@@ -87,6 +87,9 @@ impl BodyReader {
                 let count = std::mem::take(&mut self.count);
                 self.shift = 0;
                 self.ended = count == 0;
+                if self.ended {
+                    self.source.has_all();
+                }
                 self.left = usize::try_from(count)
                     .ok()
                     .filter(|_| count <= u64::from(u32::MAX))

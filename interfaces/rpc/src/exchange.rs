@@ -11,6 +11,7 @@ mod pulse;
 mod question;
 mod release;
 mod road;
+mod unread;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -37,6 +38,7 @@ use pulse::Pulse;
 pub(crate) use pulse::{ALIVE, LOST};
 pub(crate) use question::Question;
 pub(crate) use release::Release;
+pub(crate) use unread::UNREAD;
 
 /// How many streams one call may open. The widest published function has four.
 const MAX_PATHS: usize = 64;
@@ -413,7 +415,7 @@ impl Exchange {
     }
 
     /// How much the other end has consumed of what we sent at `path`; waits while that is not
-    /// more than `least`.
+    /// more than `least`. An error when it reads no more.
     pub(crate) fn poll_credit(
         &self,
         path: &Path,
@@ -432,6 +434,9 @@ impl Exchange {
             .iter()
             .find(|(known, _)| known == path)
             .map_or(0, |(_, n)| *n);
+        if credit >= UNREAD {
+            return Poll::Ready(Err(CallError::Cancelled));
+        }
         if credit > least {
             return Poll::Ready(Ok(credit));
         }

@@ -18,6 +18,7 @@ mod pressure;
 mod promises;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::{Message, Subject, Subscriber};
@@ -100,6 +101,8 @@ pub struct Relief {
     /// Told when the others have been asked.
     news: Arc<Notify>,
     aside: Arc<Aside>,
+    /// How many calls of others have come here since room was promised last.
+    arrived: Arc<AtomicUsize>,
 }
 
 impl Relief {
@@ -151,6 +154,11 @@ impl Relief {
         }
         found.left -= 1;
         Some(found.place.clone())
+    }
+
+    /// Notes that a call has come here that another server has handed on.
+    pub(crate) fn is_handed_one(&self) {
+        self.arrived.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether a call may come to be handed on at all.
@@ -301,8 +309,10 @@ impl Watch {
         let Some(reply) = question.reply.filter(is_for_others) else {
             return;
         };
+        // Before the room: what comes in between is better counted twice than not at all.
+        let arrived = self.relief.arrived.swap(0, Ordering::Relaxed);
         let (asker, room) = (inbox::owner(&reply), self.limiter.room());
-        let room = self.state.promises.lock().make(asker, room);
+        let room = self.state.promises.lock().make(asker, room, arrived);
         if room == 0 {
             return;
         }

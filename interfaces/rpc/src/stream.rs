@@ -8,6 +8,8 @@
 //! last of several messages tells how much came before it, and while a stream is open its sender tells
 //! now and then how much was sent ([`crate::exchange`]).
 
+mod unread;
+
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -22,7 +24,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::bulk::{LONG, Lane, Offset};
 use crate::dispatch::Via;
-use crate::error::{CallError, RemoteError};
+use crate::error::CallError;
 use crate::exchange::Remote;
 use crate::outbound;
 use crate::outbox::check_subject;
@@ -39,7 +41,7 @@ const SLOWEST: Duration = Duration::from_secs(10);
 /// Reads the bytes of one stream or future, in order.
 ///
 /// The end of the stream is [`None`]. Dropping the reader before its end gives the call up, as
-/// far as nobody else still uses it.
+/// far as nobody else still uses it; the writer of a parameter is told that no more of it is read.
 pub struct ByteReader {
     guard: Arc<SlotGuard>,
     path: Path,
@@ -48,6 +50,7 @@ pub struct ByteReader {
     consumed: u64,
     reported: u64,
     reported_at: Instant,
+    has_all: bool,
     report: Option<BoxFuture<'static, Result<(), CallError>>>,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
 }
@@ -70,6 +73,7 @@ impl ByteReader {
             consumed: 0,
             reported: 0,
             reported_at: Instant::now(),
+            has_all: false,
             report: None,
             timer: None,
         }
@@ -379,9 +383,9 @@ impl ByteWriter {
     ///
     /// # Errors
     ///
-    /// [`CallError::Cancelled`] when the other end has given up, [`CallError::SlowReader`] when the
-    /// caller takes nothing of an answer for [too long](crate::PeerConfig::longest_stall), or what ended
-    /// the call.
+    /// [`CallError::Cancelled`] when the other end has given up or reads no more of it,
+    /// [`CallError::SlowReader`] when the caller takes nothing of an answer for
+    /// [too long](crate::PeerConfig::longest_stall), or what ended the call.
     pub fn write(&mut self, data: Bytes) -> impl Future<Output = Result<(), CallError>> {
         self.send_all(data, false)
     }
@@ -397,19 +401,34 @@ impl ByteWriter {
         Ok(())
     }
 
+    /// Sends the front of bytes, as much as the other end has room for once it has some, and leaves
+    /// the rest: who does so again and again notices that the reader goes on.
+    ///
+    /// # Errors
+    ///
+    /// As [`ByteWriter::write`].
+    pub fn write_some(&mut self, data: &mut Bytes) -> impl Future<Output = Result<(), CallError>> {
+        self.send_some(data, false)
+    }
+
     async fn send_all(&mut self, mut data: Bytes, is_end: bool) -> Result<(), CallError> {
-        let most = outbound::room(&self.guard.peer, None, "");
         while !data.is_empty() {
-            if let Some(error) = self.guard.exchange.stopped() {
-                return Err(error);
-            }
-            let subject = self.subject().await?;
-            let free = self.free().await?;
-            let part = data.split_to(data.len().min(most).min(free));
-            let is_last = is_end && data.is_empty();
-            self.send(subject, part, is_last).await?;
-            self.change_over();
+            self.send_some(&mut data, is_end).await?;
         }
+        Ok(())
+    }
+
+    async fn send_some(&mut self, data: &mut Bytes, is_end: bool) -> Result<(), CallError> {
+        if let Some(error) = self.stopped() {
+            return Err(error);
+        }
+        let subject = self.subject().await?;
+        let most = outbound::room(&self.guard.peer, None, "");
+        let free = self.free().await?;
+        let part = data.split_to(data.len().min(most).min(free));
+        let is_last = is_end && data.is_empty();
+        self.send(subject, part, is_last).await?;
+        self.change_over();
         Ok(())
     }
 
@@ -439,22 +458,6 @@ impl ByteWriter {
             };
         }
         Ok((self.credit + window).saturating_sub(self.sent).max(1) as usize)
-    }
-
-    /// The reader takes nothing any more: it is told that this is not the end of the stream.
-    fn stalled(&mut self) -> CallError {
-        let buffered = usize::try_from(self.sent - self.credit).unwrap_or(usize::MAX);
-        let error = CallError::SlowReader { buffered };
-        if let Some(reader) = self.guard.exchange.remote() {
-            let told = RemoteError::new(RemoteError::FAILED, error.to_string());
-            self.guard.peer.farewell(Farewell {
-                headers: Some(told.headers()),
-                payload: told.payload(),
-                ..Farewell::empty(reader.root)
-            });
-        }
-        self.broke_off();
-        error
     }
 
     /// Ends the stream with the empty message that ends every stream.

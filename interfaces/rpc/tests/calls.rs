@@ -321,6 +321,46 @@ async fn streams_flow_both_ways_within_their_window() {
 }
 
 #[tokio::test]
+async fn a_parameter_of_which_no_more_is_read_holds_up_nobody() {
+    const WINDOW: usize = 64 * 1024;
+    let config = PeerConfig {
+        stream_window: WINDOW as u64,
+        ..PeerConfig::default()
+    };
+    let pair = Pair::with_config(config).await;
+    let path = Path::new([0]);
+    let at = path.clone();
+    let go = Arc::new(tokio::sync::Notify::new());
+    let told = Arc::clone(&go);
+    let _serving = pair
+        .serve("early", move |call| {
+            let (at, told) = (at.clone(), Arc::clone(&told));
+            async move {
+                let mut reader = call.params.reader(at, None).await.unwrap();
+                reader.next().await.unwrap().unwrap();
+                drop(reader);
+                told.notified().await;
+                let answer = Bytes::from_static(b"enough");
+                call.responder.reply(answer).await.unwrap();
+            }
+        })
+        .await;
+    let invocation = pair.invocation("early").until(soon(20_000));
+    let call = pair.caller.start(invocation, Bytes::from_static(&[0]), &[]);
+    let mut call = call.await.unwrap();
+    let mut writer = call.writer(path);
+    let much = Bytes::from(vec![7; 4 * WINDOW]);
+    let written = tokio::time::timeout(Duration::from_secs(10), writer.write(much)).await;
+    let written = written.unwrap();
+    assert!(matches!(written, Err(CallError::Cancelled)), "{written:?}");
+    // The call itself goes on.
+    go.notify_one();
+    assert_eq!(call.result().await.unwrap().bytes, "enough");
+    drop((writer, call));
+    pair.settle().await;
+}
+
+#[tokio::test]
 async fn ten_thousand_concurrent_calls_leave_nothing_behind() {
     let pair = Pair::start().await;
     let _serving = pair.serve_echo("echo").await;

@@ -18,12 +18,11 @@ use crate::{blobs, containers, names};
 #[derive(Debug)]
 pub(crate) struct Account {
     pub(crate) azure: Arc<Azure>,
-    room: PartRoom,
     pub(crate) part_size: usize,
 }
 
 impl Account {
-    pub(crate) fn new(settings: AzureSettings, room: &PartRoom) -> Result<Self, TlsError> {
+    pub(crate) fn new(settings: AzureSettings) -> Result<Self, TlsError> {
         let http = HttpBackend::new(settings.http)?;
         let retry = Retry {
             attempts: settings.attempts,
@@ -31,15 +30,14 @@ impl Account {
         };
         Ok(Self {
             azure: Arc::new(Azure::new(http, settings.account, retry)),
-            room: room.clone(),
             part_size: settings.part_size,
         })
     }
 
-    pub(crate) fn writer(&self) -> Writer<'_> {
+    pub(crate) fn writer<'a>(&'a self, room: &'a PartRoom) -> Writer<'a> {
         Writer {
             azure: &self.azure,
-            room: &self.room,
+            room,
             size: self.part_size,
         }
     }
@@ -52,6 +50,8 @@ pub(crate) struct AzureBackend {
     settings: BlobSettings,
     /// A container that has to be there.
     container: Option<String>,
+    /// For the blocks of what the link writes.
+    room: PartRoom,
 }
 
 impl AzureBackend {
@@ -59,11 +59,14 @@ impl AzureBackend {
         account: Shared<Account>,
         settings: BlobSettings,
         container: Option<String>,
+        room: &PartRoom,
     ) -> Self {
+        let room = room.share(account.part_size);
         Self {
             account,
             settings,
             container,
+            room,
         }
     }
 
@@ -205,6 +208,6 @@ impl Blobs for AzureBackend {
         data: Upload,
     ) -> Result<(), BlobError> {
         checked(id)?;
-        self.account.writer().write(id, data).await
+        self.account.writer(&self.room).write(id, data).await
     }
 }

@@ -18,7 +18,7 @@ use crate::settings::{AzureSettings, add_aliases};
 
 /// How long the service may take to say whether it is there. Less than a put or a look has.
 const GREETING: Duration = Duration::from_millis(2400);
-/// What the parts of all uploads may take of memory, in bytes.
+/// What the parts of all uploads may take of memory, in bytes: two of the largest, at least.
 const ROOM: usize = 128 << 20;
 
 /// Blobs in Azure.
@@ -53,12 +53,12 @@ impl BlobstoreAzure {
         for name in shared.aliases.values().chain(&container) {
             names::container(name).map_err(|error| LinkError::invalid(error.to_string()))?;
         }
-        let make = || async { Account::new(settings.clone(), &self.room) };
+        let make = || async { Account::new(settings.clone()) };
         let account = self.accounts.get(&settings, make).await;
         let account = account.map_err(|error| {
             LinkError::invalid_because("the certificates of the link cannot be used", error)
         })?;
-        Ok(AzureBackend::new(account, shared, container))
+        Ok(AzureBackend::new(account, shared, container, &self.room))
     }
 
     fn of(&self, link: &ProviderLink) -> Option<Arc<AzureBackend>> {

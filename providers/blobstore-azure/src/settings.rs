@@ -10,7 +10,7 @@
 //! | `container` | a container that has to be there; components may call it `default`, or by the name of the link | |
 //! | `alias_NAME` | the container that components call `NAME`, or `alias_NAME` | |
 //! | `max_attempts` | how often a request is made that may be made twice | 3 |
-//! | `part_size_mb` | the size of one block of a large object, in MiB | 8 |
+//! | `part_size_mb` | the size of one block of a large object, in MiB, up to 64 | 8 |
 //! | `connect_timeout_ms`, `response_timeout_ms` | how long a connection may take, and an answer be silent | 3000, 30000 |
 //! | `tls_ca`, `tls_cert`, `tls_key` | PEM texts: further authorities, our certificate and its key | |
 //!
@@ -62,7 +62,7 @@ impl AzureSettings {
             account: account.map_err(|error| LinkError::invalid(error.to_string()))?,
             http: http_options(settings)?,
             attempts: settings.number("max_attempts", 3, 1..=100)?,
-            part_size: settings.number("part_size_mb", 8, 1..=512)? * MIB,
+            part_size: settings.number("part_size_mb", 8, 1..=64)? * MIB,
         })
     }
 }
@@ -136,7 +136,8 @@ mod tests {
         let account = [("STORAGE_ACCOUNT", "shop"), ("STORAGE_ACCESS_KEY", "YWI=")];
         for (key, text) in [
             ("max_attempts", "0"),
-            ("part_size_mb", "513"),
+            // Of which there would be no room for two.
+            ("part_size_mb", "65"),
             ("response_timeout_ms", "soon"),
         ] {
             let error = read(&[account[0], account[1], (key, text)]).unwrap_err();

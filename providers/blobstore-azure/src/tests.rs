@@ -38,7 +38,7 @@ async fn azurite(values: &[(&str, &str)]) -> Azurite {
     let settings = Settings::from_texts(texts, []);
     let settings = AzureSettings::read(&settings, |_| None).unwrap();
     Azurite {
-        account: Account::new(settings, &PartRoom::new(64 << 20)).unwrap(),
+        account: Account::new(settings).unwrap(),
         service,
     }
 }
@@ -74,8 +74,12 @@ impl Azurite {
     }
 
     async fn write(&self, id: &ObjectId, data: impl Into<Bytes>) -> Result<(), BlobError> {
-        let data = upload(vec![Ok(data.into())]);
-        self.account.writer().write(id, data).await
+        self.upload(id, upload(vec![Ok(data.into())])).await
+    }
+
+    async fn upload(&self, id: &ObjectId, data: Upload) -> Result<(), BlobError> {
+        let room = PartRoom::new(64 << 20);
+        self.account.writer(&room).write(id, data).await
     }
 
     async fn read(&self, id: &ObjectId) -> Result<Vec<u8>, BlobError> {
@@ -292,10 +296,40 @@ async fn large_objects_go_up_in_blocks() {
         let pieces = data.chunks(100_000).map(|p| Ok(Bytes::copy_from_slice(p)));
         let object = id("corp", &size.to_string());
         let data_of_it = upload(pieces.collect());
-        let written = azurite.account.writer().write(&object, data_of_it).await;
+        let written = azurite.upload(&object, data_of_it).await;
         written.unwrap();
         assert!(azurite.read(&object).await.unwrap() == data, "{size}");
     }
+}
+
+#[tokio::test]
+async fn slow_writes_do_not_keep_others_waiting() {
+    let azurite = azurite(&[("part_size_mb", "4")]).await;
+    azurite.create("corp").await;
+    let room = PartRoom::new(16 * MIB);
+    let mut slow = stream::FuturesUnordered::new();
+    for number in 0..4 {
+        let begun = stream::iter([Ok(Bytes::from(vec![7; MIB / 2]))]);
+        let data = begun.chain(stream::pending()).boxed();
+        let data = Upload::of(data, &BlobSettings::default());
+        let (object, writer) = (
+            id("corp", &format!("slow-{number}")),
+            azurite.account.writer(&room),
+        );
+        slow.push(async move { writer.write(&object, data).await });
+    }
+    let (object, size) = (id("corp", "large"), 10 * MIB);
+    let (writer, data) = (
+        azurite.account.writer(&room),
+        upload(vec![Ok(Bytes::from(vec![1; size]))]),
+    );
+    let large = tokio::time::timeout(Duration::from_secs(20), writer.write(&object, data));
+    tokio::select! {
+        biased;
+        ended = slow.next() => panic!("{ended:?}"),
+        written = large => assert_eq!(written.unwrap(), Ok(())),
+    }
+    assert_eq!(azurite.read(&object).await.unwrap().len(), size);
 }
 
 #[tokio::test]
@@ -310,11 +344,7 @@ async fn what_breaks_off_leaves_nothing() {
             .map(|_| Ok(Bytes::from(vec![7; 100_000])))
             .collect();
         pieces.push(Err(broken.clone()));
-        let written = azurite
-            .account
-            .writer()
-            .write(&object, upload(pieces))
-            .await;
+        let written = azurite.upload(&object, upload(pieces)).await;
         assert_eq!(written, Err(broken.clone()));
     }
     assert_eq!(azurite.read(&object).await.unwrap(), b"before");

@@ -7,7 +7,7 @@ use futures::FutureExt as _;
 use http::Method;
 use http::header::{CONTENT_TYPE, HeaderName};
 use lattice_azure::{Azure, AzureRequest};
-use lattice_provider_sdk::blobstore::{BlobError, ObjectId, PartRoom, Upload};
+use lattice_provider_sdk::blobstore::{BlobError, HeldPart, ObjectId, PartRoom, Upload};
 use uuid::Uuid;
 
 use crate::blobs::path;
@@ -46,15 +46,14 @@ impl Blocks {
 impl Writer<'_> {
     /// Writes a blob that appears when all of the data are there.
     pub(crate) async fn write(&self, id: &ObjectId, mut data: Upload) -> Result<(), BlobError> {
-        // Of what is large two blocks are held, once there is room for them.
-        let (first, _taken) = data.first_part(self.size, self.room).await?;
-        if first.len() < self.size {
-            return self.put(id, first).await;
+        let Some(first) = data.held_part(self.size, self.room).await? else {
+            return self.put(id, Bytes::new()).await;
+        };
+        if first.0.len() == self.size && data.has_more().await? {
+            return self.write_blocks(id, first, data).await;
         }
-        match data.part(self.size).await? {
-            None => self.put(id, first).await,
-            Some(second) => self.write_blocks(id, first, second, data).await,
-        }
+        let (all, _taken) = first;
+        self.put(id, all).await
     }
 
     async fn put(&self, id: &ObjectId, data: Bytes) -> Result<(), BlobError> {
@@ -76,16 +75,14 @@ impl Writer<'_> {
     async fn write_blocks(
         &self,
         id: &ObjectId,
-        first: Bytes,
-        second: Bytes,
+        first: HeldPart,
         mut data: Upload,
     ) -> Result<(), BlobError> {
         let mut blocks = Blocks {
             write: Uuid::new_v4(),
-            count: 1,
+            count: 0,
         };
-        self.put_block(id, &blocks.name(0), first).await?;
-        let mut next = Some(second);
+        let mut next = Some(first);
         while let Some(block) = next {
             if blocks.count == MOST_BLOCKS {
                 return Err(BlobError::TooLarge {
@@ -96,7 +93,7 @@ impl Writer<'_> {
             let name = blocks.name(blocks.count);
             // While one block is sent the next one is collected.
             let put = self.put_block(id, &name, block);
-            let collect = data.part(self.size);
+            let collect = data.held_part(self.size, self.room);
             let ((), collected) = futures::try_join!(put.boxed(), collect.boxed())?;
             blocks.count += 1;
             next = collected;
@@ -104,7 +101,13 @@ impl Writer<'_> {
         self.commit(id, &blocks).await
     }
 
-    async fn put_block(&self, id: &ObjectId, name: &str, data: Bytes) -> Result<(), BlobError> {
+    /// Sends a block, whose room is given back when it is there.
+    async fn put_block(
+        &self,
+        id: &ObjectId,
+        name: &str,
+        (data, _taken): HeldPart,
+    ) -> Result<(), BlobError> {
         let mut asked = AzureRequest::new("write a block of the blob", Method::PUT, path(id));
         asked.query = vec![("comp", "block"), ("blockid", name)];
         asked.body = data;
@@ -153,9 +156,12 @@ mod tests {
         ];
         let settings = AzureSettings::read(&Settings::from_texts(says, []), |_| None);
         let room = PartRoom::new(2 << 20);
-        let account = Account::new(settings.unwrap(), &room).unwrap();
+        let account = Account::new(settings.unwrap()).unwrap();
         // Another upload has it, maybe of another link.
-        let _taken = room.take(2 << 20).await;
+        let endless = stream::repeat_with(|| Ok(Bytes::from(vec![0; 1 << 18])));
+        let mut other = Upload::of(endless.boxed(), &BlobSettings::default());
+        let _first = other.held_part(1 << 20, &room).await.unwrap().unwrap();
+        let _second = other.held_part(1 << 20, &room).await.unwrap().unwrap();
         let given = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&given);
         let pieces = stream::repeat_with(move || {
@@ -167,7 +173,7 @@ mod tests {
             container: "corp".to_owned(),
             object: "large".to_owned(),
         };
-        let writer = account.writer();
+        let writer = account.writer(&room);
         let mut write = pin!(writer.write(&id, data));
         assert!(futures::poll!(write.as_mut()).is_pending());
         // No block of 1 MiB was begun.

@@ -194,6 +194,28 @@ async fn a_caller_that_stands_still_is_given_up() {
 }
 
 #[tokio::test]
+async fn an_object_may_be_read_as_slowly_as_it_is_read_steadily() {
+    let (mut lattice, _, folder) = linked().await;
+    let root = folder.path().to_str().unwrap();
+    let config = [("root", root), ("stream_idle_ms", "2000")];
+    let blobs = lattice.link("steady", &config).await;
+    blobs.create("c").await.unwrap();
+    // More than is sent with the answer, and more than one piece of the backend.
+    let data = vec![5; 130 << 10];
+    blobs.set("c", "o", &data).await.unwrap();
+    let slow = lattice.component_with_window("steady", 8 << 10).await;
+    let mut reading = slow.open("c", "o", 0, u64::MAX).await.unwrap();
+    let mut len = 0;
+    while let Some(piece) = reading.next().await {
+        len += piece.unwrap().len();
+        // All of a piece takes longer than the limit, and some of it does not.
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+    reading.end().await.unwrap();
+    assert_eq!(len, data.len());
+}
+
+#[tokio::test]
 async fn limits_of_the_link_are_told_by_name() {
     let (mut lattice, _, folder) = linked().await;
     let root = folder.path().to_str().unwrap();

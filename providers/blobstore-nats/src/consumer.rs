@@ -17,6 +17,10 @@ use crate::container::Container;
 /// How long the server may take to hand a message over.
 const ANSWER: Duration = Duration::from_secs(5);
 
+/// How long the server keeps a consumer that asks for nothing. Who reads slowly takes all that was
+/// asked for before there is more to ask for, and may take up to the limit of silence for each bit.
+const UNUSED: Duration = Duration::from_secs(600);
+
 /// How often it is looked whether the server is there meanwhile.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -30,7 +34,7 @@ pub(crate) struct Messages {
 }
 
 impl Messages {
-    /// Those of a subject, from `begin` on. Who takes none for `idle` gets no more.
+    /// Those of a subject, from `begin` on. Who takes none for longer than `idle` may get no more.
     pub(crate) async fn open(
         container: Container,
         filter_subject: String,
@@ -41,7 +45,7 @@ impl Messages {
             deliver_policy: begin,
             ack_policy: AckPolicy::None,
             filter_subject,
-            inactive_threshold: idle + ANSWER,
+            inactive_threshold: UNUSED.max(idle + ANSWER),
             num_replicas: 1,
             memory_storage: true,
             ..Config::default()

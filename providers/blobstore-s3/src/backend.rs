@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use lattice_provider_sdk::blobstore::{
-    Blob, BlobError, BlobSettings, Blobs, ContainerInfo, Names, ObjectId, ObjectInfo, Span, Upload,
+    Blob, BlobError, BlobSettings, Blobs, ContainerInfo, Names, ObjectId, ObjectInfo, PartRoom,
+    Span, Upload,
 };
 use lattice_provider_sdk::{Context, Features, LinkError, Shared, chain};
 
@@ -19,14 +20,23 @@ pub(crate) struct S3Backend {
     settings: BlobSettings,
     /// A bucket that has to be there.
     bucket: Option<String>,
+    /// For the parts of what the link writes.
+    room: PartRoom,
 }
 
 impl S3Backend {
-    pub(crate) fn new(s3: Shared<Arc<S3>>, settings: BlobSettings, bucket: Option<String>) -> Self {
+    pub(crate) fn new(
+        s3: Shared<Arc<S3>>,
+        settings: BlobSettings,
+        bucket: Option<String>,
+        room: &PartRoom,
+    ) -> Self {
+        let room = room.share(s3.part_size());
         Self {
             s3,
             settings,
             bucket,
+            room,
         }
     }
 
@@ -186,6 +196,6 @@ impl Blobs for S3Backend {
         data: Upload,
     ) -> Result<(), BlobError> {
         checked(id)?;
-        self.s3.write(id, data).await
+        self.s3.write_in(&self.room, id, data).await
     }
 }

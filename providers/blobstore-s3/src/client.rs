@@ -8,7 +8,6 @@ use lattice_backend_http::aws::AwsClient;
 use lattice_backend_http::encode;
 use lattice_backend_http::xml::Element;
 use lattice_backend_http::{Answer, HttpBackend, Retry, TlsError};
-use lattice_provider_sdk::blobstore::PartRoom;
 use tokio_util::task::TaskTracker;
 
 use crate::error::S3Error;
@@ -28,8 +27,6 @@ pub(crate) struct S3 {
     is_aws: bool,
     settings: S3Settings,
     retry: Retry,
-    /// For the parts of what is written.
-    pub(crate) room: PartRoom,
     pub(crate) copy_at_once: u64,
     /// What takes the parts of broken uploads away.
     pub(crate) cleaners: TaskTracker,
@@ -75,7 +72,7 @@ impl<'a> Ask<'a> {
 }
 
 impl S3 {
-    pub(crate) fn new(settings: S3Settings, room: &PartRoom) -> Result<Self, TlsError> {
+    pub(crate) fn new(settings: S3Settings) -> Result<Self, TlsError> {
         let http = HttpBackend::new(settings.http.clone())?;
         let aws = settings.aws.clone();
         let of_aws = || format!("https://s3.{}.amazonaws.com", aws.region);
@@ -91,7 +88,6 @@ impl S3 {
                 ..Retry::default()
             },
             settings,
-            room: room.clone(),
             copy_at_once: COPY_AT_ONCE,
             cleaners: TaskTracker::new(),
         })
@@ -217,7 +213,7 @@ mod tests {
     fn url(values: &[(&str, &str)], ask: &Ask<'_>) -> String {
         let settings = Settings::from_texts(values.iter().copied(), []);
         let (settings, _) = S3Settings::read(&settings, |_| None).unwrap();
-        S3::new(settings, &PartRoom::new(0)).unwrap().url(ask)
+        S3::new(settings).unwrap().url(ask)
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::settings::S3Settings;
 
 /// How long the service may take to say whether it is there. Less than a put or a look has.
 const GREETING: Duration = Duration::from_millis(2400);
-/// What the parts of all uploads may take of memory, in bytes.
+/// What the parts of all uploads may take of memory, in bytes: two of the largest, at least.
 const ROOM: usize = 128 << 20;
 
 /// Blobs in S3.
@@ -50,13 +50,13 @@ impl BlobstoreS3 {
         }
         let make = || async {
             let settings = settings.clone().located().await?;
-            S3::new(settings, &self.room).map(Arc::new)
+            S3::new(settings).map(Arc::new)
         };
         let s3 = self.services.get(&settings, make).await;
         let s3 = s3.map_err(|error| {
             LinkError::invalid_because("the certificates of the link cannot be used", error)
         })?;
-        Ok(S3Backend::new(s3, shared, of_link.bucket))
+        Ok(S3Backend::new(s3, shared, of_link.bucket, &self.room))
     }
 
     fn of(&self, link: &ProviderLink) -> Option<Arc<S3Backend>> {

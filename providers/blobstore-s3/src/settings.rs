@@ -15,7 +15,7 @@
 //! | `bucket` | a bucket that has to be there; components may call it `default`, or by the name of the link | |
 //! | `alias_NAME` | the bucket that components call `NAME`, or `alias_NAME` | |
 //! | `max_attempts` | how often a request is made that may be made twice | 3 |
-//! | `part_size_mb` | the size of one part of a large object, in MiB | 8 |
+//! | `part_size_mb` | the size of one part of a large object, in MiB, from 5 to 64 | 8 |
 //! | `virtual_host` | `true`: the bucket is part of the host's name | `false` |
 //! | `connect_timeout_ms`, `response_timeout_ms` | how long a connection may take, and an answer be silent | 3000, 30000 |
 //! | `tls_ca`, `tls_cert`, `tls_key` | PEM texts: further authorities, our certificate and its key | |
@@ -178,7 +178,7 @@ impl S3Settings {
             virtual_host: settings.switch("virtual_host", false)?,
             http: http_options(settings)?,
             attempts: settings.number("max_attempts", attempts, 1..=100)?,
-            part_size: settings.number("part_size_mb", 8, 5..=512)? * MIB,
+            part_size: settings.number("part_size_mb", 8, 5..=64)? * MIB,
         };
         let of_link = LinkSettings {
             bucket: settings.text("bucket").map(|text| text.trim().to_owned()),
@@ -309,6 +309,8 @@ mod tests {
             ("endpoint", "localhost"),
             ("max_attempts", "0"),
             ("part_size_mb", "4"),
+            // Of which there would be no room for two.
+            ("part_size_mb", "65"),
             ("virtual_host", "maybe"),
         ] {
             let error = read(&[(key, text)]).unwrap_err().to_string();

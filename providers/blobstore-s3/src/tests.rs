@@ -40,7 +40,7 @@ fn client(url: &str, values: &[(&str, &str)]) -> S3 {
     let texts = own.into_iter().chain(values.iter().copied());
     let settings = Settings::from_texts(texts, []);
     let (settings, _) = S3Settings::read(&settings, |_| None).unwrap();
-    S3::new(settings, &PartRoom::new(64 << 20)).unwrap()
+    S3::new(settings).unwrap()
 }
 
 fn id(container: &str, object: &str) -> ObjectId {
@@ -64,6 +64,12 @@ async fn all(blob: Blob) -> Vec<u8> {
     let data = pieces.concat();
     assert_eq!(data.len() as u64, len);
     data
+}
+
+impl S3 {
+    async fn write(self: &Arc<Self>, id: &ObjectId, data: Upload) -> Result<(), BlobError> {
+        self.write_in(&PartRoom::new(64 << 20), id, data).await
+    }
 }
 
 impl Moto {
@@ -227,6 +233,31 @@ async fn large_objects_go_up_in_parts() {
 }
 
 #[tokio::test]
+async fn slow_writes_do_not_keep_others_waiting() {
+    let moto = moto(&[("part_size_mb", "5")]).await;
+    let s3 = &moto.s3;
+    s3.create_bucket("corp").await.unwrap();
+    let room = PartRoom::new(20 * MIB);
+    let mut slow = stream::FuturesUnordered::new();
+    for number in 0..4 {
+        let begun = stream::iter([Ok(Bytes::from(vec![7; MIB / 2]))]);
+        let data = begun.chain(stream::pending()).boxed();
+        let data = Upload::of(data, &BlobSettings::default());
+        let (object, room) = (id("corp", &format!("slow-{number}")), &room);
+        slow.push(async move { s3.write_in(room, &object, data).await });
+    }
+    let (object, size) = (id("corp", "large"), 12 * MIB);
+    let large = s3.write_in(&room, &object, whole(vec![1; size]));
+    let large = tokio::time::timeout(Duration::from_secs(20), large);
+    tokio::select! {
+        biased;
+        ended = slow.next() => panic!("{ended:?}"),
+        written = large => assert_eq!(written.unwrap(), Ok(())),
+    }
+    assert_eq!(s3.info(&object).await.unwrap().size, size as u64);
+}
+
+#[tokio::test]
 async fn what_breaks_off_leaves_nothing() {
     let moto = moto(&[("part_size_mb", "5")]).await;
     let s3 = &moto.s3;
@@ -306,7 +337,7 @@ async fn a_role_lends_its_keys() {
         [],
     );
     let (settings, _) = S3Settings::read(&settings, |_| None).unwrap();
-    let s3 = S3::new(settings, &PartRoom::new(64 << 20)).unwrap();
+    let s3 = S3::new(settings).unwrap();
     s3.greet(None).await.unwrap();
     s3.greet(Some("other")).await.unwrap_err();
     // Buckets belong to the account of the role, which is that of the key here.

@@ -8,7 +8,7 @@ use futures::FutureExt as _;
 use http::Method;
 use http::header::ETAG;
 use lattice_backend_http::xml::escaped;
-use lattice_provider_sdk::blobstore::{BlobError, ObjectId, Upload};
+use lattice_provider_sdk::blobstore::{BlobError, HeldPart, ObjectId, PartRoom, Upload};
 use lattice_provider_sdk::chain;
 
 use crate::client::{Ask, S3};
@@ -88,21 +88,21 @@ impl Drop for Guard {
 
 impl S3 {
     /// Writes an object that appears when all of the data are there.
-    pub(crate) async fn write(
+    pub(crate) async fn write_in(
         self: &Arc<Self>,
+        room: &PartRoom,
         id: &ObjectId,
         mut data: Upload,
     ) -> Result<(), BlobError> {
         let size = self.part_size();
-        // Of what is large two parts are held, once there is room for them.
-        let (first, _taken) = data.first_part(size, &self.room).await?;
-        if first.len() < size {
-            return self.put(id, first).await;
+        let Some(first) = data.held_part(size, room).await? else {
+            return self.put(id, Bytes::new()).await;
+        };
+        if first.0.len() == size && data.has_more().await? {
+            return self.write_parts(room, id, first, data).await;
         }
-        match data.part(size).await? {
-            None => self.put(id, first).await,
-            Some(second) => self.write_parts(id, first, second, data).await,
-        }
+        let (all, _taken) = first;
+        self.put(id, all).await
     }
 
     async fn put(&self, id: &ObjectId, data: Bytes) -> Result<(), BlobError> {
@@ -115,15 +115,15 @@ impl S3 {
 
     async fn write_parts(
         self: &Arc<Self>,
+        room: &PartRoom,
         id: &ObjectId,
-        first: Bytes,
-        second: Bytes,
+        first: HeldPart,
         mut data: Upload,
     ) -> Result<(), BlobError> {
         let parts = Arc::new(self.begin(id).await?);
         let guard = Guard::new(self, &parts);
-        let mut tags = vec![self.put_part(&parts, 1, first).await?];
-        let mut next = Some(second);
+        let mut tags = Vec::new();
+        let mut next = Some(first);
         while let Some(part) = next {
             let number = tags.len() as u64 + 1;
             if number > MOST_PARTS {
@@ -134,7 +134,7 @@ impl S3 {
             }
             // While one part is sent the next one is collected.
             let put = self.put_part(&parts, number, part);
-            let collect = data.part(self.part_size());
+            let collect = data.held_part(self.part_size(), room);
             let (tag, collected) = futures::try_join!(put.boxed(), collect.boxed())?;
             tags.push(tag);
             next = collected;
@@ -144,7 +144,13 @@ impl S3 {
         Ok(())
     }
 
-    async fn put_part(&self, parts: &Parts, number: u64, data: Bytes) -> Result<String, BlobError> {
+    /// Sends a part, whose room is given back when it is there.
+    async fn put_part(
+        &self,
+        parts: &Parts,
+        number: u64,
+        (data, _taken): HeldPart,
+    ) -> Result<String, BlobError> {
         let number = number.to_string();
         let mut ask = parts.part_ask("write a part of the object", &number);
         ask.body = data;
@@ -249,7 +255,7 @@ mod tests {
 
     use futures::{StreamExt as _, stream};
     use lattice_provider_sdk::Settings;
-    use lattice_provider_sdk::blobstore::{BlobSettings, PartRoom};
+    use lattice_provider_sdk::blobstore::BlobSettings;
 
     use super::*;
     use crate::settings::S3Settings;
@@ -264,9 +270,12 @@ mod tests {
         ];
         let settings = S3Settings::read(&Settings::from_texts(says, []), |_| None);
         let room = PartRoom::new(10 << 20);
-        let s3 = Arc::new(S3::new(settings.unwrap().0, &room).unwrap());
+        let s3 = Arc::new(S3::new(settings.unwrap().0).unwrap());
         // Another upload has it, maybe of another link.
-        let _taken = room.take(10 << 20).await;
+        let endless = stream::repeat_with(|| Ok(Bytes::from(vec![0; 1 << 20])));
+        let mut other = Upload::of(endless.boxed(), &BlobSettings::default());
+        let _first = other.held_part(5 << 20, &room).await.unwrap().unwrap();
+        let _second = other.held_part(5 << 20, &room).await.unwrap().unwrap();
         let given = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&given);
         let pieces = stream::repeat_with(move || {
@@ -278,7 +287,7 @@ mod tests {
             container: "corp".to_owned(),
             object: "large".to_owned(),
         };
-        let mut write = pin!(s3.write(&id, data));
+        let mut write = pin!(s3.write_in(&room, &id, data));
         assert!(futures::poll!(write.as_mut()).is_pending());
         // No part of 5 MiB was begun.
         assert_eq!(given.load(Ordering::Relaxed), 1);

@@ -27,9 +27,14 @@ pub(crate) struct Upload {
 
 #[derive(Debug)]
 struct Source {
-    body: IncomingBody,
+    /// `None` when nobody reads it any more.
+    body: Option<IncomingBody>,
     /// Which attempt may read.
     turn: u32,
+    /// Whether that attempt has let go of it.
+    is_left: bool,
+    /// Whether no other attempt follows.
+    is_last: bool,
     sent: u64,
     most: u64,
     has_begun: bool,
@@ -46,8 +51,10 @@ pub(crate) struct Watch(Arc<Mutex<Source>>);
 impl Upload {
     pub(crate) fn new(body: IncomingBody, most: u64, has_trailers: bool) -> (Self, Watch) {
         let shared = Arc::new(Mutex::new(Source {
-            body,
+            body: Some(body),
             turn: 0,
+            is_left: false,
+            is_last: false,
             sent: 0,
             most,
             has_begun: false,
@@ -56,6 +63,22 @@ impl Upload {
         }));
         let watch = Watch(Arc::clone(&shared));
         (Self { shared, turn: 0 }, watch)
+    }
+}
+
+impl Drop for Upload {
+    /// A server that has answered may take no more of the body. Whoever writes it is told so by its
+    /// being dropped, and would else wait for as long as the answer is kept.
+    fn drop(&mut self) {
+        let mut source = self.shared.lock();
+        if source.turn != self.turn {
+            return;
+        }
+        source.is_left = true;
+        let unread = source.let_go();
+        // Not under the lock: it may wake whoever writes it.
+        drop(source);
+        drop(unread);
     }
 }
 
@@ -68,10 +91,20 @@ impl Watch {
             return None;
         }
         source.turn += 1;
+        source.is_left = false;
         Some(Upload {
             shared: Arc::clone(&self.0),
             turn: source.turn,
         })
+    }
+
+    /// Notes that no other attempt follows.
+    pub(crate) fn settle(&self) {
+        let mut source = self.0.lock();
+        source.is_last = true;
+        let unread = source.let_go();
+        drop(source);
+        drop(unread);
     }
 
     /// Why the body ended before its end, if it did.
@@ -81,13 +114,22 @@ impl Watch {
 }
 
 impl Source {
+    /// Gives the body up that nobody reads any more: no attempt does, and none can follow.
+    fn let_go(&mut self) -> Option<IncomingBody> {
+        let is_over = self.is_left && (self.has_begun || self.is_last);
+        if is_over { self.body.take() } else { None }
+    }
+
     fn fail(&mut self, code: ErrorCode) -> Fault {
         self.fault = Some(code.clone());
         Fault(code)
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        let frame = match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(Some(Err(Fault(ErrorCode::ConnectionTerminated))));
+        };
+        let frame = match std::task::ready!(Pin::new(body).poll_frame(cx)) {
             None => return Poll::Ready(None),
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
@@ -121,15 +163,15 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.shared.lock().body.is_end_stream()
+        let source = self.shared.lock();
+        source.body.as_ref().is_some_and(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
         let source = self.shared.lock();
-        if source.has_trailers {
-            SizeHint::default()
-        } else {
-            source.body.size_hint()
+        match &source.body {
+            Some(body) if !source.has_trailers => body.size_hint(),
+            _ => SizeHint::default(),
         }
     }
 }

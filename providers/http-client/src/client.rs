@@ -308,6 +308,7 @@ impl LinkClient {
             return Err(ErrorCode::HttpResponseBodySize(Some(length)));
         }
         remove_neighbours(&mut head.headers);
+        upload.settle();
         let body = Download::new(body, upload, most, waits.between_bytes, place);
         Ok(Response::from_parts(head, body))
     }

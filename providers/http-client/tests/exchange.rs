@@ -14,9 +14,10 @@ use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
 use hyper::body::Frame;
 use lattice_codec::http::{ErrorCode, RequestOptions};
-use support::server::{Server, mirror, text};
+use support::server::{Server, mirror, read_head, text};
 use support::{Lattice, PATIENCE, Road, get, request};
-use tokio::sync::mpsc;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::{mpsc, oneshot};
 
 #[tokio::test]
 async fn a_request_arrives_as_it_was_sent_by_either_road() {
@@ -126,6 +127,54 @@ async fn bodies_stream_both_ways_in_little_memory() {
         assert_eq!(total, COUNT * 64 * 1024);
         let grown = most.saturating_sub(before);
         assert!(grown < 48 << 20, "{grown} bytes more by {road:?}");
+    }
+}
+
+/// A server that answers with 413 and takes no more than a part of the request.
+async fn hasty(values: &[(&str, &str)]) -> Server {
+    if !values.is_empty() {
+        return Server::start(None, |_| async move {
+            let mut response = text("");
+            *response.status_mut() = http::StatusCode::PAYLOAD_TOO_LARGE;
+            response
+        })
+        .await;
+    }
+    Server::raw(|mut stream| async move {
+        read_head(&mut stream).await;
+        stream.read_exact(&mut [0; 64 * 1024]).await.unwrap();
+        let answer = "HTTP/1.1 413 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        // To close it with the rest unread might take the answer along.
+        std::future::pending::<()>().await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_body_of_which_the_server_takes_no_more_is_let_go_while_the_answer_is_kept() {
+    let http2 = &[("http2", "prior-knowledge")][..];
+    for (road, values) in [
+        (Road::Nats, &[][..]),
+        (Road::Process, &[][..]),
+        (Road::Nats, http2),
+        (Road::Process, http2),
+    ] {
+        let lattice = Lattice::linked_by(road, values).await;
+        let server = hasty(values).await;
+        let (held, dropped) = oneshot::channel::<()>();
+        let endless = pieces(usize::MAX).map(move |piece| {
+            let _held = &held;
+            piece
+        });
+        let sent = Request::post(server.url("/")).body(StreamBody::new(endless));
+        let response = lattice.send(sent.unwrap(), RequestOptions::default()).await;
+        let response = response.unwrap();
+        assert_eq!(response.status(), 413);
+        let dropped = tokio::time::timeout(PATIENCE, dropped).await;
+        assert!(matches!(dropped, Ok(Err(_))), "{road:?} {values:?}");
+        drop(response);
     }
 }
 

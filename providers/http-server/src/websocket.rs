@@ -4,9 +4,9 @@
 //! request what the client sends from then on, and what it writes into the body of its
 //! response goes to the client: the frames of the WebSocket, in both directions, as they are.
 
-use std::convert::Infallible;
+use std::fmt::Display;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,11 +15,14 @@ use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use lattice_rpc::http::IncomingBody;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
-use tokio::sync::mpsc;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
+
+use crate::body::BrokenOff;
 
 /// The one protocol that connections are handed over for.
 const WEBSOCKET: &str = "websocket";
@@ -33,7 +36,7 @@ const PIECE: usize = 16 * 1024;
 /// How long a client may take over one piece of what a component sends.
 const SLOWEST: Duration = Duration::from_secs(60);
 
-/// How long a component may go on that its client has left.
+/// How long a component may go on whose client sends no more, after the last that this client took.
 const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Whether a request asks for a WebSocket.
@@ -65,20 +68,23 @@ pub(crate) enum Answered {
 pub(crate) struct Offer {
     upgrade: OnUpgrade,
     /// Where what the client sends goes; the body of the request ends when this is dropped.
-    up: mpsc::Sender<Bytes>,
+    up: mpsc::Sender<Piece>,
 }
+
+/// A part of what a client sends, or that it has not ended it.
+type Piece = Result<Bytes, BrokenOff>;
 
 /// What the client of a WebSocket sends.
 #[derive(Debug)]
-pub(crate) struct FromClient(mpsc::Receiver<Bytes>);
+pub(crate) struct FromClient(mpsc::Receiver<Piece>);
 
 impl FromClient {
     pub(crate) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let piece = self.0.poll_recv(cx);
-        piece.map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+        piece.map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }
 }
 
@@ -114,7 +120,7 @@ impl Offer {
 #[derive(Debug)]
 pub(crate) struct Tunnel {
     upgrade: OnUpgrade,
-    up: mpsc::Sender<Bytes>,
+    up: mpsc::Sender<Piece>,
     down: IncomingBody,
 }
 
@@ -129,19 +135,44 @@ impl Tunnel {
             }
         };
         let (read, write) = tokio::io::split(upgraded);
-        let mut down = std::pin::pin!(to_client(self.down, write));
+        carry((read, self.up), (self.down, write)).await;
+    }
+}
+
+/// Carries bytes up and down.
+async fn carry<B>(
+    (read, up): (impl AsyncRead + Unpin, mpsc::Sender<Piece>),
+    (body, write): (B, impl AsyncWrite + Unpin),
+) where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Display,
+{
+    let taken = Notify::new();
+    let mut down = pin!(to_client(body, write, &taken));
+    tokio::select! {
+        () = down.as_mut() => return,
+        () = to_component(read, up) => {}
+    }
+    // The component may answer the client's farewell, and has more to say while the client takes it.
+    loop {
         tokio::select! {
             () = down.as_mut() => return,
-            () = to_component(read, self.up) => {}
-        }
-        // It may answer the client's farewell.
-        if tokio::time::timeout(FAREWELL, down).await.is_err() {
-            tracing::debug!("ended a component that its client had left");
+            more = timeout(FAREWELL, taken.notified()) => {
+                if more.is_err() {
+                    tracing::debug!("ended a component that its client had left");
+                    return;
+                }
+            }
         }
     }
 }
 
-async fn to_client(mut body: IncomingBody, mut write: WriteHalf<TokioIo<Upgraded>>) {
+/// `taken` is told of each piece that the client has taken.
+async fn to_client<B>(mut body: B, mut write: impl AsyncWrite + Unpin, taken: &Notify)
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Display,
+{
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         let data = match frame.map(Frame::into_data) {
             Ok(Ok(data)) => data,
@@ -156,8 +187,8 @@ async fn to_client(mut body: IncomingBody, mut write: WriteHalf<TokioIo<Upgraded
             write.write_all(&data).await?;
             write.flush().await
         };
-        match tokio::time::timeout(SLOWEST, written).await {
-            Ok(Ok(())) => {}
+        match timeout(SLOWEST, written).await {
+            Ok(Ok(())) => taken.notify_one(),
             Ok(Err(_)) => return,
             Err(_) => {
                 tracing::debug!("ended a WebSocket whose client takes nothing");
@@ -170,16 +201,21 @@ async fn to_client(mut body: IncomingBody, mut write: WriteHalf<TokioIo<Upgraded
     }
 }
 
-async fn to_component(mut read: ReadHalf<TokioIo<Upgraded>>, up: mpsc::Sender<Bytes>) {
+/// Ends when the client sends no more. A component that does not read it may still write.
+async fn to_component(mut read: impl AsyncRead + Unpin, up: mpsc::Sender<Piece>) {
     let mut buffer = BytesMut::new();
     loop {
         buffer.reserve(PIECE);
         match read.read_buf(&mut buffer).await {
-            Ok(0) | Err(_) => return,
+            Ok(0) => return,
             Ok(_) => {
-                if up.send(buffer.split().freeze()).await.is_err() {
-                    return;
-                }
+                let _ = up.send(Ok(buffer.split().freeze())).await;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the client of a WebSocket broke off");
+                // Else it would look as if it had said all.
+                let _ = up.send(Err(BrokenOff::Client(None))).await;
+                return;
             }
         }
     }
@@ -188,6 +224,78 @@ async fn to_component(mut read: ReadHalf<TokioIo<Upgraded>>, up: mpsc::Sender<By
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use futures::StreamExt as _;
+    use http_body_util::StreamBody;
+    use tokio::time::sleep;
+
+    /// What a component sends in five pieces, some time after one another.
+    fn slow_pieces(pause: Duration) -> impl Body<Data = Bytes, Error = String> + Unpin {
+        let pieces = futures::stream::iter(0..5).then(move |_| async move {
+            sleep(pause).await;
+            Ok::<_, String>(Frame::data(Bytes::from_static(b"x")))
+        });
+        StreamBody::new(Box::pin(pieces))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_component_goes_on_while_its_client_takes_what_it_sends() {
+        for (pause, expected) in [(FAREWELL * 2 / 3, "xxxxx"), (FAREWELL * 3 / 2, "")] {
+            let (mut client, server) = tokio::io::duplex(1024);
+            let (read, write) = tokio::io::split(server);
+            let (up, _from_client) = mpsc::channel(PIECES);
+            // It sends no more.
+            client.shutdown().await.unwrap();
+            let mut seen = String::new();
+            let carried = carry((read, up), (slow_pieces(pause), write));
+            let ((), read) = tokio::join!(carried, client.read_to_string(&mut seen));
+            read.unwrap();
+            assert_eq!(seen, expected, "{pause:?}");
+        }
+    }
+
+    /// A client whose connection breaks.
+    struct Broken;
+
+    impl AsyncRead for Broken {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            _buf: &mut tokio::io::ReadBuf<'_>,
+        ) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Err(std::io::ErrorKind::ConnectionReset.into()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_breaks_off_is_not_taken_for_one_that_ends() {
+        for ends in [true, false] {
+            let (up, from_client) = mpsc::channel(PIECES);
+            let mut from_client = FromClient(from_client);
+            match ends {
+                true => to_component(tokio::io::empty(), up).await,
+                false => to_component(Broken, up).await,
+            }
+            let last = poll_fn(|cx| from_client.poll_frame(cx)).await;
+            assert_eq!(last.is_none(), ends, "{last:?}");
+            assert!(!matches!(last, Some(Ok(_))), "{last:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_component_that_reads_nothing_is_not_one_whose_client_has_left() {
+        let (mut client, server) = tokio::io::duplex(1024);
+        let (read, write) = tokio::io::split(server);
+        let (up, from_client) = mpsc::channel(PIECES);
+        drop(from_client);
+        client.write_all(b"hello").await.unwrap();
+        let mut seen = String::new();
+        let down = slow_pieces(FAREWELL * 3 / 2);
+        let carried = carry((read, up), (down, write));
+        let ((), read) = tokio::join!(carried, client.read_to_string(&mut seen));
+        read.unwrap();
+        assert_eq!(seen, "xxxxx");
+    }
 
     fn asked(build: impl FnOnce(http::request::Builder) -> http::request::Builder) -> bool {
         let request = build(Request::get("/"));

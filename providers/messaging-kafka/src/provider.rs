@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::broker::KafkaBroker;
 use crate::client::{ClientError, Kafka};
-use crate::reader::{self, Reader, Trouble};
+use crate::reader::{self, Reader, Trouble, Unread};
 use crate::settings::{Form, ReaderSettings, ServerSettings, partitions};
 
 /// How long what is under way may take when its link is deleted.
@@ -34,7 +34,8 @@ struct Link {
     kafka: Arc<Shared<Kafka>>,
     /// Those that have to be there.
     topics: Vec<String>,
-    troubles: Vec<Trouble>,
+    unread: Arc<Unread>,
+    unposted: Trouble,
     intake: Option<Intake>,
 }
 
@@ -72,17 +73,18 @@ impl MessagingKafka {
             kafka: Arc::clone(&kafka),
             deliverer: Deliverer::new(&self.session, link, rules, &intake),
             settings: read,
-            unread: Trouble::default(),
+            unread: Arc::default(),
             unposted: Trouble::default(),
         };
-        let troubles = vec![reader.unread.clone(), reader.unposted.clone()];
+        let (unread, unposted) = (Arc::clone(&reader.unread), Arc::clone(&reader.unposted));
         let begun = reader::begin(reader, &intake).await;
         let failed = |e| LinkError::unavailable_because("could not begin to read", e);
         begun.map_err(failed)?;
         Ok(Link {
             kafka,
             topics,
-            troubles,
+            unread,
+            unposted,
             intake: Some(intake),
         })
     }
@@ -97,8 +99,8 @@ impl MessagingKafka {
 
 impl Link {
     fn trouble(&self) -> Option<String> {
-        let mut troubles = self.troubles.iter();
-        troubles.find_map(|trouble| trouble.lock().clone())
+        let unread = self.unread.trouble();
+        unread.or_else(|| self.unposted.lock().clone())
     }
 }
 
@@ -132,7 +134,8 @@ impl Provider for MessagingKafka {
             false => Link {
                 kafka: Arc::clone(&kafka),
                 topics: Vec::new(),
-                troubles: Vec::new(),
+                unread: Arc::default(),
+                unposted: Trouble::default(),
                 intake: None,
             },
         };

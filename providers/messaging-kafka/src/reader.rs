@@ -1,5 +1,7 @@
 //! Topics whose messages a component gets.
 
+mod unread;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,18 +19,19 @@ use crate::client::{Kafka, config};
 use crate::settings::ReaderSettings;
 use crate::workers::{Partition, Work, Workers};
 use crate::{attempts, letters, message};
+pub(crate) use unread::Unread;
 
 /// The first and the longest pause after an error.
 const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// What is wrong with the reader of a link at the moment.
+/// What is wrong with the posting of dead letters at the moment.
 pub(crate) type Trouble = Arc<Mutex<Option<String>>>;
 
 /// What the library tells a consumer.
 struct Told {
     workers: Workers,
-    unread: Trouble,
+    unread: Arc<Unread>,
 }
 
 impl ClientContext for Told {}
@@ -38,6 +41,7 @@ impl ConsumerContext for Told {
         // Before others have them: what is under way is handled by them again.
         if let Rebalance::Revoke(partitions) = rebalance {
             let paused = self.workers.revoke(partitions);
+            self.unread.revoke(partitions);
             if paused.count() > 0
                 && let Err(error) = consumer.resume(&paused)
             {
@@ -49,7 +53,7 @@ impl ConsumerContext for Told {
     fn post_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         // Who is given partitions may read them, as far as anybody knows.
         if matches!(rebalance, Rebalance::Assign(partitions) if partitions.count() > 0) {
-            *self.unread.lock() = None;
+            self.unread.passes();
         }
     }
 }
@@ -76,7 +80,7 @@ pub(crate) struct Reader {
     pub(crate) deliverer: Deliverer,
     pub(crate) settings: ReaderSettings,
     /// Why it cannot read.
-    pub(crate) unread: Trouble,
+    pub(crate) unread: Arc<Unread>,
     /// Why it cannot post dead letters.
     pub(crate) unposted: Trouble,
 }
@@ -158,7 +162,7 @@ impl Reader {
             match received {
                 Ok(message) => {
                     backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
-                    *self.unread.lock() = None;
+                    self.unread.passes();
                     let partition = (message.topic().to_owned(), message.partition());
                     let begin = |work| {
                         let (this, consumer) = (Arc::clone(&self), Arc::clone(&consumer));
@@ -192,9 +196,8 @@ impl Reader {
     ) -> impl Future<Output = ()> + Send + use<> {
         let (topic, number) = (&partition.0, partition.1);
         tracing::warn!(%error, topic, partition = number, "could not read a partition on");
-        *self.unread.lock() = Some(format!(
-            "could not read partition {number} of `{topic}` on: {error}"
-        ));
+        let what = format!("could not read partition {number} of `{topic}` on: {error}");
+        self.unread.stands(&partition, what);
         async move {
             tokio::time::sleep(LONGEST_PAUSE).await;
             // A reader that has ended needs no more messages.
@@ -219,7 +222,8 @@ impl Reader {
             _ => false,
         };
         if !passes {
-            *self.unread.lock() = Some(format!("could not read messages: {error}"));
+            self.unread
+                .note(format!("could not read messages: {error}"));
         }
     }
 
@@ -316,7 +320,7 @@ fn read_on(consumer: &Consumer, partition: &Partition) -> KafkaResult<()> {
     // Without waiting: what was read before is not given any more.
     consumer.seek(topic, *number, Offset::Offset(next), Duration::ZERO)?;
     workers.forget(partition);
-    *consumer.context().unread.lock() = None;
+    consumer.context().unread.goes_on(partition);
     tracing::error!(
         topic,
         partition = number,
@@ -356,7 +360,7 @@ mod tests {
     async fn nothing_is_skipped_of_a_partition_that_cannot_be_read_on() {
         let told = Told {
             workers: Workers::default(),
-            unread: Trouble::default(),
+            unread: Arc::default(),
         };
         let mut config = ClientConfig::new();
         let consumer = config.set("group.id", "g").create_with_context(told);

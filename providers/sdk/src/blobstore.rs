@@ -85,4 +85,4 @@ pub use room::{PartRoom, PartRoomTaken};
 pub use serve::{MAX_NAME, serve};
 pub use settings::BlobSettings;
 pub use span::Span;
-pub use upload::Upload;
+pub use upload::{HeldPart, Upload};

@@ -9,7 +9,9 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use lattice_provider_sdk::{LinkError, Provider, ProviderLink, Session, StartError};
+//! use lattice_provider_sdk::{
+//!     HealthCheckResponse, LinkError, Provider, ProviderLink, Session, StartError,
+//! };
 //!
 //! struct Greeter;
 //!
@@ -26,6 +28,10 @@
 //!             Some(_) => Ok(()),
 //!             None => Err(LinkError::invalid("the link has no value `greeting`")),
 //!         }
+//!     }
+//!
+//!     async fn health(&self) -> HealthCheckResponse {
+//!         HealthCheckResponse::healthy()
 //!     }
 //! }
 //!
@@ -89,8 +95,18 @@ pub use backends::{Backends, NoLink};
 pub use backoff::Backoff;
 pub use describe::{Features, vocabulary};
 pub use error::{BoxError, LinkError, RunError, ServeError, StartError, call_error, chain};
-pub use lattice_rpc::Context;
+// What the types and traits of this crate name of other crates: a provider needs none but this one.
+pub use lattice_core::provider::{
+    HealthCheckResponse, HostData, SecretMap, SecretText, SecretValue,
+};
+pub use lattice_core::{
+    ComponentId, LatticeName, LinkName, LinkRules, Locality, StringMap, WitName,
+};
 pub use lattice_rpc::wrpc::{CallContext, Client};
+pub use lattice_rpc::{
+    Call, CallError, ConnectError, Context, IncomingCall, Invocation, Params, Peer, RemoteError,
+    Responder, ResultMessage, ServeOptions,
+};
 /// Spans, for providers that begin traces.
 pub mod telemetry {
     pub use lattice_telemetry::{Begun, TARGET, begin, failed, is_on};
@@ -104,3 +120,4 @@ pub use serving::{Check, Invocations, Server};
 pub use session::{DEFAULT_DEADLINE, Session};
 pub use settings::{InvalidSetting, Settings};
 pub use sharing::{Shared, Sharing};
+pub use tokio_util::sync::CancellationToken;

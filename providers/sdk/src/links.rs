@@ -6,6 +6,7 @@ mod callbacks;
 mod worker;
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use lattice_core::link::LinkState;
 use lattice_core::provider::{LinkReport, SecretMap};
 use lattice_core::road::RoadTally;
 use lattice_core::{ComponentId, ResolvedLink};
+use lattice_rpc::quiet::Kinds;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -31,6 +33,12 @@ use crate::session::Session;
 const MAX_LINKS: usize = 65_536;
 /// Reports that wait to be published; a full queue loses one, and health answers repeat them.
 const REPORTS: usize = 1024;
+/// How many links that cannot be read are kept apart in the log at the same time.
+const MAX_UNREADABLE: usize = 256;
+
+/// Those that were told of lately, of all providers in this process. They are apart from other complaints,
+/// since whoever sends them can have as many as they like.
+static UNREADABLE: Mutex<Option<Kinds<u64, ()>>> = Mutex::new(None);
 
 /// How far a link is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -329,7 +337,15 @@ fn report_of(link: &ResolvedLink, host_id: &str) -> LinkReport {
 fn turn_of(what: &str, own: &ComponentId, link: &LinkReport) -> Option<u64> {
     let interfaces = (&*link.wit_namespace, &*link.wit_package);
     let ends = (&*link.source_id, &*link.target);
-    complaint::turn(&(what, own.as_str(), ends, interfaces, &*link.name))
+    let mut hasher = DefaultHasher::new();
+    (what, own.as_str(), ends, interfaces, &*link.name).hash(&mut hasher);
+    let (mut lately, now) = (UNREADABLE.lock(), Instant::now());
+    let lately = lately.get_or_insert_with(|| Kinds::new(MAX_UNREADABLE));
+    if lately.is_full() {
+        lately.forget_quiet(now);
+    }
+    let turn = lately.note(hasher.finish(), (), 0, now);
+    turn.map(|((), untold)| untold)
 }
 
 /// What a link that cannot be read is called in the log.
@@ -378,12 +394,17 @@ mod tests {
     }
 
     #[test]
-    fn the_log_is_told_of_each_link_that_cannot_be_read() {
+    fn the_log_is_told_of_each_link_that_cannot_be_read_and_of_other_things_besides() {
         let [own, other] = ["cart", "store"].map(|id| ComponentId::new(id).unwrap());
         let what = "a link of a test";
-        let turn = |own, name| turn_of(what, own, &named(name)).is_some();
+        let turn = |own: &ComponentId, name: &str| turn_of(what, own, &named(name)).is_some();
         assert!(turn(&own, "a b") && turn(&own, "c d") && turn(&other, "a b"));
         assert!(!turn(&own, "a b"));
+        // However many there are of them.
+        for number in 0..2 * MAX_UNREADABLE {
+            turn(&own, &number.to_string());
+        }
+        assert!(complaint::turn(&"what links of a test leave room for").is_some());
         let text = told(&named("a b"));
         assert_eq!(text, "`a b` from `cart` to `store` for `wasi:keyvalue`");
         assert!(told(&named(&"x".repeat(10_000))).len() < 1000);

@@ -104,7 +104,7 @@ Give the running counter another store, a Redis:
 
 More of it, and the end:
 
-  wash scale component {counter} counter --max-instances 50
+  wash scale component \"{counter}\" counter --max-instances 50
   wash stop component counter
   wash down
 "

@@ -1,5 +1,6 @@
 //! Debian packages: installed on the machine where that is needed, else only unpacked.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,6 +9,9 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{DOWNLOAD_LIMIT, on_path};
 use crate::shell;
+
+/// Our own lists and cache of apt, below where a package is unpacked.
+const OWN: &str = ".apt";
 
 /// Whether this machine has Debian's package tools.
 pub(crate) fn available() -> bool {
@@ -35,32 +39,37 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     if !available() {
         bail!("{mend}, or install what your system calls it");
     }
-    shell::note("refreshing package lists");
-    // Lists that cannot be refreshed may still be good enough: the install decides.
-    if let Err(error) = shell::quiet(as_root(&["update"])?.arg("--quiet"), DOWNLOAD_LIMIT) {
-        shell::note(&format!("package lists stay as they are: {error}"));
-    }
-    shell::note(&format!("installing {wanted}"));
-    let options = ["install", "--yes", "--no-install-recommends", "--no-remove"];
-    shell::quiet(as_root(&options)?.args(packages), DOWNLOAD_LIMIT).context(mend)
+    run_install(packages).context(mend)
 }
 
-/// `apt-get` with the rights to install: as this user if root, else through `sudo` without a question.
-fn as_root(arguments: &[&str]) -> Result<Command> {
-    let root = shell::query(Command::new("id").arg("-u")).as_deref() == Some("0");
-    let mut command = if root {
-        Command::new("apt-get")
+fn run_install(packages: &[&str]) -> Result<()> {
+    shell::note("refreshing package lists");
+    let mut update = as_root("apt-get", &["update", "--quiet"])?;
+    // Lists that cannot be refreshed may still be good enough: the install decides.
+    if let Err(error) = shell::quiet(&mut update, DOWNLOAD_LIMIT) {
+        shell::note(&format!("package lists stay as they are: {error}"));
+    }
+    shell::note(&format!("installing {}", packages.join(" ")));
+    let options = ["install", "--yes", "--no-install-recommends", "--no-remove"];
+    let mut install = as_root("apt-get", &options)?;
+    // One that is killed leaves packages half installed, and dpkg refuses all others after that.
+    shell::quiet_to_the_end(install.args(packages), DOWNLOAD_LIMIT)
+}
+
+/// A program with the rights of root: as this user if root, else through `sudo` without a question.
+pub(super) fn as_root(program: &str, arguments: &[&str]) -> Result<Command> {
+    let mut command = if shell::is_root() {
+        Command::new(program)
     } else if on_path("sudo").is_some() {
         let mut command = Command::new("sudo");
-        command.args([
-            "--non-interactive",
-            "DEBIAN_FRONTEND=noninteractive",
-            "apt-get",
-        ]);
+        command
+            .args(["--non-interactive", "DEBIAN_FRONTEND=noninteractive"])
+            .args(proxies(|name| env::var(name).ok()))
+            .arg(program);
         command
     } else {
         bail!(
-            "`apt-get {}` needs root, and there is no `sudo`",
+            "`{program} {}` needs root, and there is no `sudo`",
             arguments.join(" ")
         );
     };
@@ -70,9 +79,24 @@ fn as_root(arguments: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
+/// What apt reads of proxies, as `NAME=value`: `sudo` passes no variable on that it is not told of.
+fn proxies(variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    ["http_proxy", "https_proxy", "no_proxy"]
+        .into_iter()
+        .filter_map(|name| Some(format!("{name}={}", variable(name)?)))
+        .collect()
+}
+
 /// Fetches `package` and unpacks it into `destination`; the machine's packages stay as they are.
 pub(crate) fn unpack(package: &str, destination: &Path) -> Result<()> {
-    unpack_with(package, destination, &[])
+    unpack_with(package, destination, &[]).or_else(|error| {
+        if !available() {
+            return Err(error);
+        }
+        // A new machine, or an image that was made small, has no package lists.
+        shell::note(&format!("not by this machine's package lists: {error:#}"));
+        unpack_by_own_lists("this machine's sources", package, destination, Vec::new())
+    })
 }
 
 /// Like [`unpack`], but takes the package from the Debian release `suite`.
@@ -80,32 +104,47 @@ pub(crate) fn unpack(package: &str, destination: &Path) -> Result<()> {
 /// Uses the machine's own sources with another release name, lists and cache of its own, and so
 /// leaves the machine's apt settings alone.
 pub(crate) fn unpack_from(suite: &str, package: &str, destination: &Path) -> Result<()> {
-    let apt = destination.join(".apt");
-    let folder = |name: &str| -> Result<PathBuf> {
-        let path = apt.join(name);
-        fs::create_dir_all(path.join("partial"))
-            .with_context(|| format!("could not create `{}`", path.display()))?;
-        Ok(path)
-    };
-    let sources = folder("sources")?;
+    let sources = own_folder(destination, "sources")?;
     write_sources(suite, &sources)?;
-    let options = [
+    let options = vec![
         "Dir::Etc::sourcelist=/dev/null".to_owned(),
         format!("Dir::Etc::sourceparts={}", sources.display()),
-        format!("Dir::State::lists={}", folder("lists")?.display()),
-        format!("Dir::Cache={}", folder("cache")?.display()),
     ];
-    shell::note(&format!("reading the package lists of Debian {suite}"));
+    unpack_by_own_lists(&format!("Debian {suite}"), package, destination, options)
+}
+
+/// Reads package lists into a folder of our own, which needs no root, and unpacks by them.
+fn unpack_by_own_lists(
+    whose: &str,
+    package: &str,
+    destination: &Path,
+    mut options: Vec<String>,
+) -> Result<()> {
+    let lists = own_folder(destination, "lists")?;
+    let cache = own_folder(destination, "cache")?;
+    options.push(format!("Dir::State::lists={}", lists.display()));
+    options.push(format!("Dir::Cache={}", cache.display()));
+    shell::note(&format!("reading the package lists of {whose}"));
     let mut update = Command::new("apt-get");
     update.args(["update", "--quiet"]);
     shell::quiet(with_options(&mut update, &options), DOWNLOAD_LIMIT)
-        .with_context(|| format!("could not read the package lists of Debian {suite}"))?;
+        .with_context(|| format!("could not read the package lists of {whose}"))?;
     unpack_with(package, destination, &options)?;
-    super::remove(&apt)
+    super::remove(&destination.join(OWN))
+}
+
+/// A folder of our own for apt, below `destination`.
+fn own_folder(destination: &Path, name: &str) -> Result<PathBuf> {
+    let path = destination.join(OWN).join(name);
+    fs::create_dir_all(path.join("partial"))
+        .with_context(|| format!("could not create `{}`", path.display()))?;
+    Ok(path)
 }
 
 fn unpack_with(package: &str, destination: &Path, options: &[String]) -> Result<()> {
     let debs = destination.join(".debs");
+    // What an earlier try has left.
+    super::remove(&debs)?;
     fs::create_dir_all(&debs).with_context(|| format!("could not create `{}`", debs.display()))?;
     shell::note(&format!("fetching Debian package {package}"));
     let mut download = Command::new("apt-get");
@@ -134,9 +173,7 @@ fn with_options<'a>(command: &'a mut Command, options: &[String]) -> &'a mut Com
 
 /// Copies the machine's main package source into `folder`, with `suite` instead of its own release.
 fn write_sources(suite: &str, folder: &Path) -> Result<()> {
-    let release =
-        fs::read_to_string("/etc/os-release").context("could not read /etc/os-release")?;
-    let codename = codename(&release).context("this system has no Debian release name")?;
+    let codename = release()?.context("this system has no Debian release name")?;
     for (path, name) in [
         ("/etc/apt/sources.list.d/debian.sources", "guest.sources"),
         ("/etc/apt/sources.list", "guest.list"),
@@ -144,13 +181,19 @@ fn write_sources(suite: &str, folder: &Path) -> Result<()> {
         let Ok(text) = fs::read_to_string(path) else {
             continue;
         };
-        if text.contains(codename) {
+        if text.contains(&codename) {
             let file = folder.join(name);
-            return fs::write(&file, text.replace(codename, suite))
+            return fs::write(&file, text.replace(&codename, suite))
                 .with_context(|| format!("could not write `{}`", file.display()));
         }
     }
     bail!("found no package source for Debian {codename} under /etc/apt")
+}
+
+/// The name of this machine's Debian release; `None` where it is no Debian.
+pub(super) fn release() -> Result<Option<String>> {
+    let text = fs::read_to_string("/etc/os-release").context("could not read /etc/os-release")?;
+    Ok(codename(&text).map(str::to_owned))
 }
 
 /// The release name in the text of `/etc/os-release`, on Debian only.
@@ -166,7 +209,14 @@ fn codename(release: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::codename;
+    use super::{codename, proxies};
+
+    #[test]
+    fn proxies_are_named_for_sudo_as_far_as_there_are_any() {
+        let set = |name: &str| (name == "https_proxy").then(|| "http://proxy:3128".to_owned());
+        assert_eq!(proxies(set), ["https_proxy=http://proxy:3128"]);
+        assert!(proxies(|_| None).is_empty());
+    }
 
     #[test]
     fn codename_is_read_on_debian_only() {

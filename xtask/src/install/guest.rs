@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::{apt, cached, cargo_install, link, on_path};
 use crate::shell;
 use crate::versions::{
-    GUEST_APT_PACKAGES, GUEST_TARGET, WASI_LIBC_SUITE, WASM_COMPONENT_LD, WASM_LD,
+    GUEST_APT_PACKAGES, GUEST_DEBIAN, GUEST_TARGET, WASI_LIBC_SUITE, WASM_COMPONENT_LD, WASM_LD,
 };
 use crate::workspace::{Workspace, path_with};
 
@@ -61,7 +61,6 @@ impl GuestToolchain {
             return Ok(());
         };
         let libc = root.join("libc/usr/lib").join(GUEST_TARGET);
-        let libc = libc.display();
         command
             .env("PATH", path_with(&root.join("bin"))?)
             .env("RUSTC", "/usr/bin/rustc")
@@ -72,12 +71,18 @@ impl GuestToolchain {
                 "CARGO_TARGET_WASM32_WASIP2_LINKER",
                 root.join("bin/wasm-component-ld"),
             )
-            .env(
-                "CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS",
-                format!("-C link-self-contained=no -L native={libc} -C link-arg=-L{libc}"),
-            );
+            .env("CARGO_ENCODED_RUSTFLAGS", encoded_flags(&libc));
         Ok(())
     }
+}
+
+/// The compiler's flags in the form whose separator is no blank, since the path may have one.
+fn encoded_flags(libc: &Path) -> String {
+    let libc = libc.display();
+    let native = format!("native={libc}");
+    let search = format!("link-arg=-L{libc}");
+    let flags = ["-C", "link-self-contained=no", "-L", &native, "-C", &search];
+    flags.join("\x1f")
 }
 
 fn debian_wanted() -> bool {
@@ -120,13 +125,18 @@ fn add_target(workspace: &Workspace) -> bool {
 }
 
 fn install_debian(workspace: &Workspace) -> Result<PathBuf> {
+    let [release, codename] = GUEST_DEBIAN;
+    ensure!(
+        apt::release().is_ok_and(|found| found.as_deref() == Some(codename)),
+        "a compiler for components is put together from Debian packages on {release} only"
+    );
     shell::note("putting it together from Debian packages");
     apt::install(&GUEST_APT_PACKAGES)?;
     let name = format!("wasip2-{WASI_LIBC_SUITE}-{WASM_COMPONENT_LD}");
     cached(workspace, &name, PROOF, |dir| {
         apt::unpack_from(WASI_LIBC_SUITE, "wasi-libc", &dir.join("libc"))?;
         let libc = dir.join("libc/usr/lib").join(GUEST_TARGET);
-        anyhow::ensure!(
+        ensure!(
             libc.is_dir(),
             "Debian's wasi-libc has no folder for {GUEST_TARGET}"
         );
@@ -161,4 +171,24 @@ fn component_linker(workspace: &Workspace, dir: &Path) -> Result<()> {
     }
     shell::note("building wasm-component-ld from source, once per machine");
     cargo_install("wasm-component-ld", WASM_COMPONENT_LD, dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_bear_a_folder_with_a_blank_in_its_name() {
+        let flags = encoded_flags(Path::new("/home/a b/libc"));
+        let flags: Vec<&str> = flags.split('\x1f').collect();
+        let expected = [
+            "-C",
+            "link-self-contained=no",
+            "-L",
+            "native=/home/a b/libc",
+            "-C",
+            "link-arg=-L/home/a b/libc",
+        ];
+        assert_eq!(flags, expected);
+    }
 }

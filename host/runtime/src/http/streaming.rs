@@ -1,12 +1,13 @@
 //! Bodies of answers whose guests still run.
 //!
 //! Such a guest runs in a task of its own, whether or not somebody reads: what it calls goes on, and
-//! it ends by its deadline, also when whoever reads its body has paused for good.
+//! it ends by its deadline, and earlier when whoever reads its body has paused for good.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Weak;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -14,7 +15,7 @@ use http_body::{Body, Frame};
 use lattice_codec::http::ErrorCode;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::error::to_wire;
@@ -25,6 +26,11 @@ use crate::imports::chain;
 
 /// How many pieces wait for the reader, beside those that wait in the guest's own channel.
 const PIECES: usize = 1;
+
+/// How long a reader may take nothing of what waits for it before the body breaks off: its guest holds
+/// an instance meanwhile. It is as long for readers in this process as for those that are reached by
+/// messages, see `PeerConfig::longest_stall` of `lattice-rpc`.
+const LONGEST_STALL: Duration = Duration::from_secs(180);
 
 /// What was read of a body already.
 #[derive(Default)]
@@ -145,7 +151,7 @@ impl GuestBody {
 async fn pump(mut body: GuestBody, pieces: mpsc::Sender<BodyFrame>) {
     loop {
         let piece = poll_fn(|cx| body.poll_piece(cx)).await;
-        let mut room = pin!(pieces.reserve());
+        let mut room = pin!(timeout(LONGEST_STALL, pieces.reserve()));
         let room = poll_fn(|cx| {
             let room = room.as_mut().poll(cx);
             if room.is_pending() {
@@ -153,7 +159,8 @@ async fn pump(mut body: GuestBody, pieces: mpsc::Sender<BodyFrame>) {
             }
             room
         });
-        let Ok(room) = room.await else { return };
+        // A reader that comes back finds no end, which is as if the guest had been stopped.
+        let Ok(Ok(room)) = room.await else { return };
         let is_last = !matches!(piece, Some(Ok(_)));
         room.send(piece);
         if is_last {
@@ -196,5 +203,54 @@ impl Drop for Pumped {
         if let Some(task) = &self.task {
             task.abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::stream;
+    use http_body_util::{BodyExt as _, StreamBody};
+    use tokio::sync::oneshot;
+    use tokio::time::sleep;
+    use wasmtime_wasi_http::Error;
+
+    use super::*;
+    use crate::testing::FakeEnv;
+
+    /// What a guest writes that does not end, and what tells that it was ended.
+    fn endless(tails: &Arc<Tails>, deadline: Instant) -> (Pumped, oneshot::Receiver<()>) {
+        let (held, dropped) = oneshot::channel::<()>();
+        let guest = Guest::running(Box::pin(async move {
+            let _held = held;
+            std::future::pending().await
+        }));
+        let piece = || Ok::<_, Error>(Frame::data(Bytes::from_static(b"piece")));
+        let body = StreamBody::new(stream::repeat_with(piece)).boxed_unsync();
+        let tails = Arc::downgrade(tails);
+        let body = GuestBody::new(guest, body, Start::default(), deadline, tails);
+        (body.pumped(), dropped)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_guest_whose_answer_is_not_read_ends_before_its_deadline() {
+        let tails = Arc::new(Tails::new(Arc::<FakeEnv>::default(), None));
+        let deadline = Instant::now() + 20 * LONGEST_STALL;
+        let (mut read, dropped) = endless(&tails, deadline);
+        // A reader may take its time.
+        for _ in 0..4 {
+            sleep(LONGEST_STALL / 2).await;
+            assert!(matches!(read.frame().await, Some(Ok(_))));
+        }
+        let paused = Instant::now();
+        assert!(dropped.await.is_err());
+        assert!(paused.elapsed() < 2 * LONGEST_STALL);
+        // What it has not read is not taken for the whole.
+        let mut last = read.frame().await;
+        while let Some(Ok(_)) = last {
+            last = read.frame().await;
+        }
+        assert!(matches!(last, Some(Err(_))), "{last:?}");
     }
 }

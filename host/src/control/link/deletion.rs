@@ -4,9 +4,8 @@ use lattice_control::types::DeleteLinkRequest;
 use lattice_core::subject::store::{component_key, lattice_bucket};
 use lattice_core::{ComponentId, LatticeName, Link};
 use lattice_store::{DeletedLink, LatticeStore, StoreError};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-use super::SAID_WITHIN;
 use crate::links::LinkTable;
 use crate::sync::Unwritten;
 
@@ -22,25 +21,34 @@ pub(super) struct Deletion<'a> {
     pub(super) unwritten: &'a Unwritten,
     pub(super) source: &'a ComponentId,
     pub(super) request: &'a DeleteLinkRequest,
+    /// How long it waits until this host itself knows.
+    pub(super) seen_by: Instant,
 }
 
 impl Deletion<'_> {
     pub(super) async fn run(&self) -> Result<DeletedLink, StoreError> {
         let is_meant = |link: &Link| self.request.means(link);
+        let mut deleted = DeletedLink::NoMatch;
         for _ in 0..ATTEMPTS {
             // Before all else: what changes from here on may have been put meanwhile.
             let version = self.version();
             // First, or it would be put again after it was deleted.
             self.unwritten.take_from(self.links, self.source, is_meant);
-            let deleted = self.delete_stored().await?;
+            deleted = self.delete_stored().await?;
             if let DeletedLink::Removed(link) = &deleted {
                 // It is deleted where it counts; the store tells of the rest in time, unless it was lost.
-                let _ = timeout(SAID_WITHIN, self.take_removed(link, version)).await;
+                let _ = timeout_at(self.seen_by, self.take_removed(link, version)).await;
                 return Ok(deleted);
             }
             if self.take(version, is_meant) {
                 return Ok(deleted);
             }
+        }
+        // Where other links change all the time, this host may hear of the last deletion only now.
+        let are_gone = |links: &[Link]| !links.iter().any(is_meant);
+        let gone = timeout_at(self.seen_by, self.links.until(are_gone, self.source));
+        if gone.await.is_ok() {
+            return Ok(deleted);
         }
         Err(StoreError::Contended {
             bucket: lattice_bucket(self.lattice),
@@ -104,12 +112,19 @@ impl Deletion<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use lattice_core::record::ComponentSpec;
     use lattice_nats_box::NatsBox;
     use lattice_store::StoreOptions;
     use serde_json::json;
 
     use super::*;
+
+    /// How long a test waits for what has to happen. A test machine may compile at the same time.
+    const PATIENCE: Duration = Duration::from_secs(30);
+    /// For how long links change.
+    const UNREST: Duration = Duration::from_millis(300);
 
     struct Place {
         _nats: NatsBox,
@@ -150,6 +165,10 @@ mod tests {
         }
 
         async fn delete_default(&self) -> Result<DeletedLink, StoreError> {
+            self.delete_by(Instant::now() + PATIENCE).await
+        }
+
+        async fn delete_by(&self, seen_by: Instant) -> Result<DeletedLink, StoreError> {
             let request = DeleteLinkRequest {
                 source_id: "a".to_owned(),
                 name: "default".to_owned(),
@@ -163,6 +182,7 @@ mod tests {
                 unwritten: &self.unwritten,
                 source: &self.source,
                 request: &request,
+                seen_by,
             };
             deletion.run().await
         }
@@ -198,6 +218,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_link_whose_deletion_this_host_hears_of_late_is_deleted_while_others_change() {
+        let place = Place::new().await;
+        place.know(&[&link("kv", "store")]);
+        let other = ComponentId::new("b").unwrap();
+        // The deletion is tried as often as it may be meanwhile, unless all is slow.
+        let until = Instant::now() + UNREST;
+        let hearing = async {
+            while Instant::now() < until {
+                place.links.put(&other, ComponentSpec::default());
+                tokio::task::yield_now().await;
+            }
+            place.know(&[]);
+        };
+        let ((), deleted) = tokio::join!(hearing, place.delete_default());
+        assert_eq!(deleted.unwrap(), DeletedLink::NoSpec);
+    }
+
+    #[tokio::test]
     async fn a_link_that_may_have_been_put_each_time_is_not_said_to_be_deleted() {
         let place = Place::new().await;
         let known = link("kv", "store");
@@ -213,7 +251,7 @@ mod tests {
         let error = tokio::select! {
             biased;
             () = changing => panic!("it ended"),
-            deleted = place.delete_default() => deleted.unwrap_err(),
+            deleted = place.delete_by(Instant::now()) => deleted.unwrap_err(),
         };
         assert!(
             matches!(

@@ -37,6 +37,8 @@ pub(crate) struct Channel {
     buffered: usize,
     received: u64,
     ended: bool,
+    /// Whether nobody reads it any more.
+    unread: bool,
 }
 
 /// Why a message cannot be taken in.
@@ -199,6 +201,17 @@ impl Channel {
             all.extend_from_slice(&part);
         }
         all.freeze()
+    }
+
+    /// Keeps nothing of what comes from now on, but counts it.
+    pub(crate) fn leave_unread(&mut self) {
+        self.unread = true;
+        self.drop_unread();
+    }
+
+    /// Drops what nobody will read. What waits for something before it does so until then.
+    pub(crate) fn drop_unread(&mut self) {
+        while self.unread && self.pop().is_some() {}
     }
 
     /// Drops what waits.

@@ -289,6 +289,7 @@ impl Exchange {
             Told::Last(at) => channel.push_last(at, payload, &self.account),
             Told::Long(offset) => channel.push_long(offset, payload, &self.account),
         };
+        channel.drop_unread();
         let buffered = channel.buffered();
         if pushed.is_ok() && buffered <= limit {
             return;

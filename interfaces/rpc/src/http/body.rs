@@ -177,7 +177,10 @@ impl IncomingBody {
             };
             match read_trailers(collected, ended) {
                 Ok(None) => {}
-                Ok(Some(trailers)) => self.trailers = Trailers::Ready(trailers),
+                Ok(Some(trailers)) => {
+                    stream.has_all();
+                    self.trailers = Trailers::Ready(trailers);
+                }
                 Err(error) => {
                     self.trailers = Trailers::Ready(None);
                     return Poll::Ready(Some(Err(error)));

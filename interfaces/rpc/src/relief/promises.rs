@@ -18,9 +18,9 @@ const MOST_ASKERS: usize = 64;
 pub(super) struct Promises {
     ending: bool,
     last: Option<Instant>,
-    /// For how many calls, since `since`.
+    /// For how many calls, since `since`, that have not come yet.
     open: usize,
-    /// The most room that there was since then: calls that were promised room take some when they come.
+    /// The most room that there was since then, which is what is shared out.
     total: usize,
     since: Option<Instant>,
     askers: HashMap<Box<str>, Asker>,
@@ -30,7 +30,7 @@ pub(super) struct Promises {
 #[derive(Debug)]
 struct Asker {
     asked: Instant,
-    /// What it was promised of what is open.
+    /// What it was promised since then.
     promised: usize,
     /// Whether it was promised some the time before.
     had_some: bool,
@@ -38,16 +38,18 @@ struct Asker {
 
 impl Promises {
     /// Promises what of `room` is not promised already: all of it where nobody else asks, and a share where
-    /// others do, or whoever is the first to ask would keep it from them.
-    pub(super) fn make(&mut self, asker: &str, room: usize) -> usize {
+    /// others do, or whoever is the first to ask would keep it from them. `arrived` calls have come since it was
+    /// last asked, that others handed on: what they take is missing in `room` by now.
+    pub(super) fn make(&mut self, asker: &str, room: usize, arrived: usize) -> usize {
         let now = Instant::now();
+        self.open = self.open.saturating_sub(arrived);
         if self.since.is_none_or(|since| now - since > VALID) {
             self.begin(now);
         }
         self.total = self.total.max(room);
         let name = self.note(asker, now);
         let all = self.askers.len();
-        let free = room.min(self.total.saturating_sub(self.open));
+        let free = room.saturating_sub(self.open);
         let Some(asker) = self.askers.get_mut(name).filter(|_| !self.ending) else {
             return 0;
         };
@@ -102,12 +104,24 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_same_room_is_not_promised_twice_and_none_at_the_end() {
         let mut promises = Promises::default();
-        assert_eq!((promises.make("a", 4), promises.make("a", 4)), (4, 0));
-        assert_eq!(promises.make("a", 6), 2);
+        assert_eq!((promises.make("a", 4, 0), promises.make("a", 4, 0)), (4, 0));
+        assert_eq!(promises.make("a", 6, 0), 2);
         tokio::time::advance(2 * VALID).await;
-        assert_eq!(promises.make("a", 4), 4);
+        assert_eq!(promises.make("a", 4, 0), 4);
         assert!(promises.end().is_some());
-        assert_eq!(promises.make("a", 100), 0);
+        assert_eq!(promises.make("a", 100, 0), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn room_that_others_take_is_not_that_of_a_promise() {
+        for (arrived, left) in [(0, 0), (3, 3), (5, 5)] {
+            let mut promises = Promises::default();
+            assert_eq!((promises.make("a", 0, 0), promises.make("b", 0, 0)), (0, 0));
+            tokio::time::advance(2 * VALID).await;
+            assert_eq!(promises.make("a", 10, 0), 5);
+            // Five calls have taken room, of which so many were promised it.
+            assert_eq!(promises.make("b", 5, arrived), left, "{arrived}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -117,10 +131,10 @@ mod tests {
             let mut got = [0, 0];
             for _ in 0..10 {
                 // The calls come at once, and last until it is begun anew.
-                let mut left = room;
+                let (mut left, mut arrived) = (room, 0);
                 let mut ask = |asker| {
-                    let more = promises.make(asker, left);
-                    left -= more;
+                    let more = promises.make(asker, left, arrived);
+                    (left, arrived) = (left - more, more);
                     more
                 };
                 for _ in 0..100 {
@@ -132,7 +146,7 @@ mod tests {
             assert!(got[1] >= 4 * room, "{got:?} of {room}");
             // Who asks no more is forgotten, and one has all again.
             tokio::time::advance(2 * REMEMBERED).await;
-            assert_eq!(promises.make("busy", room), room);
+            assert_eq!(promises.make("busy", room, 0), room);
         }
     }
 
@@ -140,7 +154,7 @@ mod tests {
     async fn no_more_than_some_who_ask_are_kept_apart() {
         let mut promises = Promises::default();
         for asker in 0..10 * MOST_ASKERS {
-            promises.make(&asker.to_string(), 1000);
+            promises.make(&asker.to_string(), 1000, 0);
         }
         assert_eq!(promises.askers.len(), MOST_ASKERS + 1);
     }

@@ -313,6 +313,9 @@ where
 
     /// The call begins in a task of its own: its answer is a message, so nobody has to wait here.
     fn take(self: Arc<Self>, message: Message, came: Came, way_on: Option<WayOn<'_>>) {
+        if matches!(came, Came::Bus) {
+            self.options.relief.is_handed_one();
+        }
         let leave = self.way_on(&message, way_on);
         let Some(mut call) = self.receive(message, Instant::now(), &came) else {
             return;

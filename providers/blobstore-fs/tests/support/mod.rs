@@ -176,6 +176,17 @@ impl Lattice {
         Component::new(&self.peer, &self.provider, source)
     }
 
+    /// A component that takes no more than so many bytes before it has read some of them.
+    pub(crate) async fn component_with_window(&self, source: &str, window: u64) -> Component {
+        let config = PeerConfig {
+            stream_window: window,
+            ..PeerConfig::default()
+        };
+        let client = self.nats.client().await.unwrap();
+        let peer = Peer::new(client, config).await.unwrap();
+        Component::new(&peer, &self.provider, source)
+    }
+
     /// Waits until the provider reports a link in that state.
     pub(crate) async fn report_of(&mut self, state: LinkState) -> LinkReport {
         let wait = async {

@@ -1,11 +1,13 @@
 //! Answers that are lost, and what others do meanwhile, on a real NATS.
 
+use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::object_store;
 use futures::stream;
 use lattice_nats_box::NatsBox;
 use lattice_provider_sdk::blobstore::{BlobSettings, Upload};
 
 use super::*;
+use crate::consumer::Messages;
 use crate::draft;
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -81,4 +83,15 @@ async fn an_object_that_was_replaced_is_not_deleted_in_the_place_of_another() {
     until_purged(&container, &old).await;
     assert!(container.delete_this(new.clone()).await.unwrap());
     until_purged(&container, &new).await;
+}
+
+#[tokio::test]
+async fn what_is_read_slowly_is_kept_at_hand() {
+    let (_server, container) = container().await;
+    let (subject, begin) = ("$O.c.M.>".to_owned(), DeliverPolicy::All);
+    let idle = Duration::from_millis(100);
+    let messages = Messages::open(container.clone(), subject, begin, idle).await;
+    let _messages = messages.unwrap();
+    let found = container.stream.consumers().next().await.unwrap().unwrap();
+    assert_eq!(found.config.inactive_threshold, Duration::from_secs(600));
 }

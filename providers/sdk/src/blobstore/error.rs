@@ -63,6 +63,12 @@ pub enum BlobError {
         /// How long it was waited for.
         after: Duration,
     },
+    /// Other uploads hold all that the provider has for the parts of what is written.
+    #[error("other writes held all the memory for parts of large objects for {}; write it again when there are fewer at once", shown(*.after))]
+    Busy {
+        /// For how long none of them went on.
+        after: Duration,
+    },
     /// The backend is not there, or did not answer.
     #[error("the backend did not do it: {0}")]
     Unavailable(String),

@@ -16,6 +16,10 @@ use super::serve::Version;
 /// The largest object that goes with the answer itself.
 const INLINE: u64 = 64 << 10;
 
+/// How many bytes of an object are sent in one chunk. A reader tells that it goes on when it takes
+/// another one, so that a slow one should have taken it within the limit of silence.
+const PIECE: usize = 64 << 10;
+
 /// How many bytes of names are sent in one chunk.
 const CHUNK: usize = 32 << 10;
 
@@ -47,8 +51,7 @@ impl Answer {
         let Blob { len, data } = blob;
         let checked = whole(len, within(data, self.idle));
         if len > INLINE || !self.responder.takes_items() {
-            let chunks = checked.map(|piece| piece.map(|piece| framed(&piece)));
-            return self.stream(chunks.boxed()).await;
+            return self.stream(in_chunks(checked)).await;
         }
         match collect(checked, len).await {
             Ok(data) => self.inline(data).await.map(Ok),
@@ -149,11 +152,24 @@ pub(super) async fn outcome(
     writer.end().await
 }
 
-/// Sends bytes, unless the reader takes none for too long.
-async fn put(writer: &mut ByteWriter, bytes: Bytes, idle: Duration) -> Result<(), CallError> {
-    tokio::time::timeout(idle, writer.write(bytes))
-        .await
-        .unwrap_or(Err(CallError::Cancelled))
+/// Sends bytes, unless the reader takes none for too long. It may take as long as it likes for all.
+async fn put(writer: &mut ByteWriter, mut bytes: Bytes, idle: Duration) -> Result<(), CallError> {
+    while !bytes.is_empty() {
+        let some = tokio::time::timeout(idle, writer.write_some(&mut bytes));
+        some.await.unwrap_or(Err(CallError::Cancelled))?;
+    }
+    Ok(())
+}
+
+/// The data of an object in chunks.
+fn in_chunks(data: super::Data) -> Chunks {
+    let chunks = data.flat_map(|piece| {
+        futures::stream::iter(match piece {
+            Ok(piece) => piece.chunks(PIECE).map(|some| Ok(framed(some))).collect(),
+            Err(error) => vec![Err(error)],
+        })
+    });
+    chunks.boxed()
 }
 
 /// Fails when the backend gives nothing for too long.
@@ -271,6 +287,21 @@ mod tests {
         let error = data.next().await.unwrap().unwrap_err().to_string();
         assert_eq!(error, "the backend gave no data for 3s");
         assert!(data.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn data_are_sent_in_chunks() {
+        let long: &'static str = "x".repeat(PIECE + 5).leak();
+        let mut chunks = in_chunks(data(&["ab", long]));
+        let mut sizes = Vec::new();
+        while let Some(chunk) = chunks.next().await {
+            sizes.push(chunk.unwrap().len());
+        }
+        // With their counts before them.
+        assert_eq!(sizes, [3, PIECE + 3, 6]);
+        let broken = BlobError::Other("broken".to_owned());
+        let data = futures::stream::iter([Err(broken.clone())]).boxed();
+        assert_eq!(in_chunks(data).next().await, Some(Err(broken)));
     }
 
     #[test]

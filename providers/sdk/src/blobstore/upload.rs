@@ -10,8 +10,13 @@ use futures::stream::BoxStream;
 use super::chunks::Chunks;
 use super::{BlobError, BlobSettings, PartRoom, PartRoomTaken};
 
-/// What is held of an object before there has to be room for it.
+/// What is held of an object, or of another part of it, before there has to be room for it.
 const SMALL: usize = 256 << 10;
+/// By how much a part grows at a time.
+const STEP: usize = 1 << 20;
+
+/// A part, and the room that it takes until it is dropped.
+pub type HeldPart = (Bytes, PartRoomTaken);
 
 enum Source {
     /// What came with the call itself.
@@ -162,37 +167,67 @@ impl Upload {
         Ok(Some(part.freeze()))
     }
 
-    /// Waits for the first `size` bytes, fewer only if that is all, and what room they and another
-    /// part take. Before there is room no more than the front of a large object is held, and its
-    /// writer is held back.
+    /// Waits for the next `size` bytes and for room for them; fewer only at the end, and `None` after
+    /// it. Room is taken as the data come: while there is none no more than the front of a part is
+    /// held, and its writer is held back.
+    ///
+    /// Who waits for a part may hold another one only while that is on its way to the backend,
+    /// since two that hold parts and wait for room would wait for each other.
+    ///
+    /// # Errors
+    ///
+    /// As [`Upload::next`], and [`BlobError::Busy`] when no other upload gives its room back.
+    pub async fn held_part(
+        &mut self,
+        size: usize,
+        room: &PartRoom,
+    ) -> Result<Option<HeldPart>, BlobError> {
+        let small = SMALL.min(size);
+        let mut taken = room.begin();
+        let Some(front) = self.part(small).await? else {
+            return Ok(None);
+        };
+        if front.len() < small {
+            return Ok(Some((front, taken)));
+        }
+        let mut goal = STEP.min(size);
+        taken.grow(goal, size, self.idle).await?;
+        let mut part = BytesMut::with_capacity(size);
+        part.extend_from_slice(&front);
+        drop(front);
+        while self.fill(&mut part, goal).await? && goal < size {
+            // Nothing is taken for what does not come.
+            if !self.has_more().await? {
+                break;
+            }
+            goal = (goal + STEP).min(size);
+            taken.grow(goal, size, self.idle).await?;
+        }
+        Ok(Some((part.freeze(), taken.whole())))
+    }
+
+    /// Adds to a part until it has `goal` bytes; `false` when the data have ended before.
+    async fn fill(&mut self, part: &mut BytesMut, goal: usize) -> Result<bool, BlobError> {
+        while part.len() < goal {
+            let Some(piece) = self.next().await? else {
+                return Ok(false);
+            };
+            let piece = self.cut(piece, goal - part.len());
+            part.extend_from_slice(&piece);
+        }
+        Ok(true)
+    }
+
+    /// Whether there is more; waits until that is known.
     ///
     /// # Errors
     ///
     /// As [`Upload::next`].
-    pub async fn first_part(
-        &mut self,
-        size: usize,
-        room: &PartRoom,
-    ) -> Result<(Bytes, Option<PartRoomTaken>), BlobError> {
-        let front = self.part(SMALL.min(size)).await?.unwrap_or_default();
-        if front.len() < SMALL.min(size) {
-            return Ok((front, None));
-        }
-        let taken = room.take(size.saturating_mul(2)).await;
-        let Some(rest) = self.more(size - front.len()).await? else {
-            return Ok((front, Some(taken)));
-        };
-        let mut part = BytesMut::with_capacity(front.len() + rest.len());
-        part.extend_from_slice(&front);
-        part.extend_from_slice(&rest);
-        Ok((part.freeze(), Some(taken)))
-    }
-
-    async fn more(&mut self, size: usize) -> Result<Option<Bytes>, BlobError> {
-        match size {
-            0 => Ok(None),
-            size => self.part(size).await,
-        }
+    pub async fn has_more(&mut self) -> Result<bool, BlobError> {
+        let next = self.next().await?;
+        let has_more = next.is_some();
+        self.rest = next.unwrap_or_default();
+        Ok(has_more)
     }
 
     /// The front of a piece; the rest comes next.
@@ -241,27 +276,102 @@ mod tests {
         assert!(matches!(error, BlobError::TooLarge { limit: 3, .. }));
     }
 
+    /// So many pieces of 128 KiB, between which others come to their turns.
+    fn pieces(count: usize) -> BoxStream<'static, Result<Bytes, BlobError>> {
+        let piece = |_| async {
+            tokio::task::yield_now().await;
+            Ok(Bytes::from(vec![7; SMALL / 2]))
+        };
+        futures::stream::iter(0..count).then(piece).boxed()
+    }
+
+    fn large(count: usize, settings: &BlobSettings) -> Upload {
+        Upload::of(pieces(count), settings)
+    }
+
+    /// Takes all parts; while one is on its way the next one is collected.
+    async fn taken_in_parts(mut data: Upload, size: usize, room: PartRoom) -> usize {
+        let mut next = data.held_part(size, &room).await.unwrap();
+        let mut sizes = Vec::new();
+        while let Some((part, taken)) = next {
+            sizes.push(part.len());
+            let sent = async {
+                tokio::task::yield_now().await;
+                drop((part, taken));
+            };
+            let ((), collected) = futures::join!(sent, data.held_part(size, &room));
+            next = collected.unwrap();
+        }
+        let last = sizes.pop().unwrap_or_default();
+        assert!(sizes.iter().all(|part| *part == size), "{sizes:?}");
+        sizes.len() * size + last
+    }
+
     #[tokio::test]
     async fn more_than_the_front_is_taken_when_there_is_room() {
         let settings = BlobSettings::default();
-        let pieces = (0..40).map(|_| Ok(Bytes::from(vec![7; SMALL / 4])));
-        let mut large = Upload::of(futures::stream::iter(pieces).boxed(), &settings);
-        let room = PartRoom::new(SMALL * 8);
-        let all = room.take(SMALL * 8).await;
-        {
-            let mut first = std::pin::pin!(large.first_part(SMALL * 4, &room));
-            assert!(futures::poll!(first.as_mut()).is_pending());
-            drop(all);
-            let (first, taken) = first.await.unwrap();
-            assert_eq!((first.len(), taken.is_some()), (SMALL * 4, true));
+        let room = PartRoom::new(2 * STEP);
+        let mut other = large(100, &settings);
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            held.push(other.held_part(STEP, &room).await.unwrap().unwrap());
         }
-        assert_eq!(
-            large.part(SMALL * 4).await.unwrap().unwrap().len(),
-            SMALL * 4
-        );
+        let mut data = large(20, &settings);
+        {
+            let mut first = std::pin::pin!(data.held_part(STEP, &room));
+            for _ in 0..100 {
+                assert!(futures::poll!(first.as_mut()).is_pending());
+            }
+            drop(held);
+            assert_eq!(first.await.unwrap().unwrap().0.len(), STEP);
+        }
+        assert!(data.has_more().await.unwrap());
+        let (second, _taken) = data.held_part(STEP, &room).await.unwrap().unwrap();
+        assert_eq!((second.len(), data.taken()), (STEP, 16 * SMALL as u64 / 2));
+    }
+
+    #[tokio::test]
+    async fn what_is_small_takes_no_room() {
+        let settings = BlobSettings::default();
+        let room = PartRoom::new(2 * STEP);
+        let mut other = large(100, &settings);
+        let _first = other.held_part(STEP, &room).await.unwrap().unwrap();
+        let _second = other.held_part(STEP, &room).await.unwrap().unwrap();
         let mut small = upload(&["abc"], &settings);
-        let (first, taken) = small.first_part(SMALL, &room).await.unwrap();
-        assert_eq!((&first[..], taken.is_none()), (&b"abc"[..], true));
+        let (part, _taken) = small.held_part(STEP, &room).await.unwrap().unwrap();
+        assert_eq!(part, "abc");
+        assert!(!small.has_more().await.unwrap());
+        assert!(small.held_part(STEP, &room).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn slow_uploads_do_not_keep_others_waiting() {
+        let settings = BlobSettings::default();
+        let (room, size) = (PartRoom::new(32 * STEP), 8 * STEP);
+        let mut slow = futures::stream::FuturesUnordered::new();
+        for _ in 0..8 {
+            let data = pieces(3).chain(futures::stream::pending()).boxed();
+            let (mut data, room) = (Upload::of(data, &settings), room.clone());
+            slow.push(async move { data.held_part(size, &room).await.map(|_| ()) });
+        }
+        let fast = taken_in_parts(large(200, &settings), size, room);
+        let fast = async { tokio::time::timeout(Duration::from_secs(10), fast).await };
+        tokio::select! {
+            biased;
+            ended = slow.next() => panic!("{ended:?}"),
+            taken = fast => assert_eq!(taken.unwrap(), 100 * SMALL),
+        }
+    }
+
+    #[tokio::test]
+    async fn uploads_that_have_begun_parts_at_once_all_come_to_their_ends() {
+        let settings = BlobSettings::default();
+        // Each begins to take room before another one has all it needs.
+        let (room, size) = (PartRoom::new(8 * STEP), 4 * STEP);
+        let all = (0..12).map(|_| taken_in_parts(large(100, &settings), size, room.share(size)));
+        let all = futures::future::join_all(all);
+        let all = tokio::time::timeout(Duration::from_secs(60), all).await;
+        assert_eq!(all.unwrap(), [50 * SMALL; 12]);
     }
 
     #[tokio::test(start_paused = true)]

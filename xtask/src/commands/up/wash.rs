@@ -27,6 +27,10 @@ impl Wash {
             .args(isolated.then_some("--isolated"))
             .env("PATH", &path);
         let answer = json(&mut command)?;
+        if answer["already_running"] == true {
+            shell::note("a lattice runs already, with the programs that it was started with;");
+            shell::note("to run what was built since: `wash down`, then this again");
+        }
         let url = answer["nats_url"]
             .as_str()
             .context("`wash up` does not name its NATS server")?;
@@ -74,7 +78,13 @@ fn json(command: &mut Command) -> Result<Value> {
         .with_context(|| format!("could not start `{shown}`"))?;
     let document: Option<Value> = serde_json::from_slice(&output.stdout).ok();
     match document {
-        Some(document) if output.status.success() => Ok(document),
+        Some(document) if output.status.success() => {
+            // Beside the document it says what its user should know.
+            String::from_utf8_lossy(&output.stderr)
+                .lines()
+                .for_each(shell::note);
+            Ok(document)
+        }
         Some(document) => bail!(
             "`{shown}` failed ({}){}",
             output.status,

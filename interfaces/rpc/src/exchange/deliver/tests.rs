@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use async_nats::HeaderMap;
 
-use crate::exchange::{Budget, Release};
+use crate::exchange::{Budget, Release, UNREAD};
 use crate::outbox::Outgoing;
 use crate::peer::PeerConfig;
 
@@ -85,6 +85,45 @@ fn a_greedy_call_leaves_room_for_a_whole_value_of_another() {
         honest.deliver("params", message(&[], piece.clone()), true);
     }
     assert!(honest.stopped().is_none());
+}
+
+#[test]
+fn what_comes_for_a_reader_that_has_left_is_not_kept() {
+    let config = PeerConfig::default();
+    let (call, _, budget) = exchanges(Side::Callee, &config);
+    call.set_remote(Remote {
+        root: "caller".into(),
+        window: Some(config.stream_window),
+        bulk: None,
+    });
+    let path = Path::new([0]);
+    let piece = Bytes::from(vec![7; 100_000]);
+    call.deliver("params.0", message(&[], piece.clone()), true);
+    let place = call.leave_unread(&path).unwrap();
+    assert_eq!(place.as_str(), "caller.credit.0");
+    // A peer that takes it for mere credit sends much more than its window.
+    for _ in 0..100 {
+        call.deliver("params.0", message(&[], piece.clone()), true);
+        assert_eq!(budget.held(), 0);
+    }
+    assert!(call.stopped().is_none());
+    call.deliver("params.0", message(&[], ""), true);
+    assert_eq!(call.leave_unread(&path), None, "it has ended");
+}
+
+#[test]
+fn a_writer_whose_reader_has_left_sends_no_more() {
+    let call = exchange(Side::Caller);
+    let (path, other) = (Path::new([0]), Path::new([1]));
+    call.deliver("credit.0", message(&[], UNREAD.to_string()), true);
+    // What was on its way does not take it back.
+    call.deliver("credit.0", message(&[], "65536"), true);
+    assert!(call.is_unread(&path) && !call.is_unread(&other));
+    let cx = Context::from_waker(Waker::noop());
+    let credit = call.poll_credit(&path, 0, &cx);
+    assert!(matches!(credit, Poll::Ready(Err(CallError::Cancelled))));
+    assert!(call.poll_credit(&other, 0, &cx).is_pending());
+    assert!(call.stopped().is_none());
 }
 
 #[test]

@@ -63,11 +63,19 @@ async fn a_watch_begins_again_when_the_last_changes_are_lost() {
         |seen| matches!(seen, Seen::Put(_, revision, _) if *revision == last),
     )
     .await;
+    let before = Arc::clone(&ledger.making.borrow());
+    let mut makings = ledger.making.subscribe();
     nats.stop();
     std::fs::remove_dir_all(&store).unwrap();
     std::fs::rename(&copy, &store).unwrap();
     nats.restart().await.unwrap();
     assert!(write(&ledger, "again").await < last);
+    // A watch that ends with its connection tells of that as well, but not one that lives on.
+    let made = tokio::time::timeout(PATIENCE, makings.changed()).await;
+    made.unwrap().unwrap();
+    let now = Arc::clone(&makings.borrow());
+    assert!(!Arc::ptr_eq(&now, &before));
+    assert_eq!(now.blank, before.blank);
     until(&mut seen, |seen| matches!(seen, Seen::Missed)).await;
     until(
         &mut seen,

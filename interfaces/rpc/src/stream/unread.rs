@@ -1,0 +1,59 @@
+//! Streams whose reader takes no more.
+
+use bytes::Bytes;
+
+use super::{ByteReader, ByteWriter};
+use crate::error::{CallError, RemoteError};
+use crate::exchange::UNREAD;
+use crate::peer::Farewell;
+
+impl ByteReader {
+    /// Notes that all has been read, as the data itself says: that no more is read needs no word.
+    pub(crate) fn has_all(&mut self) {
+        self.has_all = true;
+    }
+}
+
+impl Drop for ByteReader {
+    /// A writer that waits for credit would else do so for as long as its call goes on.
+    fn drop(&mut self) {
+        if self.has_all {
+            return;
+        }
+        if let Some(place) = self.guard.exchange.leave_unread(&self.path) {
+            self.guard.peer.farewell(Farewell {
+                payload: Bytes::from(UNREAD.to_string()),
+                ..Farewell::empty(place)
+            });
+        }
+    }
+}
+
+impl ByteWriter {
+    /// Whether the other end reads no more of the stream.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.guard.exchange.is_unread(&self.path)
+    }
+
+    /// Why nothing more is to be sent, if that is so.
+    pub(super) fn stopped(&self) -> Option<CallError> {
+        let unread = || self.is_unread().then_some(CallError::Cancelled);
+        self.guard.exchange.stopped().or_else(unread)
+    }
+
+    /// The reader takes nothing any more: it is told that this is not the end of the stream.
+    pub(super) fn stalled(&mut self) -> CallError {
+        let buffered = usize::try_from(self.sent - self.credit).unwrap_or(usize::MAX);
+        let error = CallError::SlowReader { buffered };
+        if let Some(reader) = self.guard.exchange.remote() {
+            let told = RemoteError::new(RemoteError::FAILED, error.to_string());
+            self.guard.peer.farewell(Farewell {
+                headers: Some(told.headers()),
+                payload: told.payload(),
+                ..Farewell::empty(reader.root)
+            });
+        }
+        self.broke_off();
+        error
+    }
+}
