@@ -132,6 +132,11 @@ impl BodyWriter {
         self.sink.write(framed.freeze()).await
     }
 
+    /// As [`ByteWriter::left`].
+    pub(crate) fn left(&self) -> impl Future<Output = CallError> + Send + use<> {
+        self.sink.left()
+    }
+
     /// As [`ByteWriter::broke_off`].
     pub(crate) fn broke_off(&mut self) {
         self.sink.broke_off();

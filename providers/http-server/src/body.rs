@@ -249,7 +249,7 @@ impl Body for RequestBody {
                 Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
                 None => rest.poll_frame(cx),
             },
-            Self::Tunnel(pieces) => pieces.poll_frame(cx),
+            Self::Tunnel(pieces) => pieces.poll_frame(cx).map_err(|never| match never {}),
         }
     }
 

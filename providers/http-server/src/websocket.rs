@@ -4,6 +4,7 @@
 //! request what the client sends from then on, and what it writes into the body of its
 //! response goes to the client: the frames of the WebSocket, in both directions, as they are.
 
+use std::convert::Infallible;
 use std::fmt::Display;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -21,8 +22,6 @@ use lattice_rpc::http::IncomingBody;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
-
-use crate::body::BrokenOff;
 
 /// The one protocol that connections are handed over for.
 const WEBSOCKET: &str = "websocket";
@@ -68,23 +67,20 @@ pub(crate) enum Answered {
 pub(crate) struct Offer {
     upgrade: OnUpgrade,
     /// Where what the client sends goes; the body of the request ends when this is dropped.
-    up: mpsc::Sender<Piece>,
+    up: mpsc::Sender<Bytes>,
 }
-
-/// A part of what a client sends, or that it has not ended it.
-type Piece = Result<Bytes, BrokenOff>;
 
 /// What the client of a WebSocket sends.
 #[derive(Debug)]
-pub(crate) struct FromClient(mpsc::Receiver<Piece>);
+pub(crate) struct FromClient(mpsc::Receiver<Bytes>);
 
 impl FromClient {
     pub(crate) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let piece = self.0.poll_recv(cx);
-        piece.map(|piece| piece.map(|piece| piece.map(Frame::data)))
+        piece.map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
     }
 }
 
@@ -120,7 +116,7 @@ impl Offer {
 #[derive(Debug)]
 pub(crate) struct Tunnel {
     upgrade: OnUpgrade,
-    up: mpsc::Sender<Piece>,
+    up: mpsc::Sender<Bytes>,
     down: IncomingBody,
 }
 
@@ -141,7 +137,7 @@ impl Tunnel {
 
 /// Carries bytes up and down.
 async fn carry<B>(
-    (read, up): (impl AsyncRead + Unpin, mpsc::Sender<Piece>),
+    (read, up): (impl AsyncRead + Unpin, mpsc::Sender<Bytes>),
     (body, write): (B, impl AsyncWrite + Unpin),
 ) where
     B: Body<Data = Bytes> + Unpin,
@@ -202,20 +198,14 @@ where
 }
 
 /// Ends when the client sends no more. A component that does not read it may still write.
-async fn to_component(mut read: impl AsyncRead + Unpin, up: mpsc::Sender<Piece>) {
+async fn to_component(mut read: impl AsyncRead + Unpin, up: mpsc::Sender<Bytes>) {
     let mut buffer = BytesMut::new();
     loop {
         buffer.reserve(PIECE);
         match read.read_buf(&mut buffer).await {
-            Ok(0) => return,
+            Ok(0) | Err(_) => return,
             Ok(_) => {
-                let _ = up.send(Ok(buffer.split().freeze())).await;
-            }
-            Err(error) => {
-                tracing::debug!(%error, "the client of a WebSocket broke off");
-                // Else it would look as if it had said all.
-                let _ = up.send(Err(BrokenOff::Client(None))).await;
-                return;
+                let _ = up.send(buffer.split().freeze()).await;
             }
         }
     }
@@ -251,34 +241,6 @@ mod tests {
             let ((), read) = tokio::join!(carried, client.read_to_string(&mut seen));
             read.unwrap();
             assert_eq!(seen, expected, "{pause:?}");
-        }
-    }
-
-    /// A client whose connection breaks.
-    struct Broken;
-
-    impl AsyncRead for Broken {
-        fn poll_read(
-            self: Pin<&mut Self>,
-            _cx: &mut Context<'_>,
-            _buf: &mut tokio::io::ReadBuf<'_>,
-        ) -> Poll<std::io::Result<()>> {
-            Poll::Ready(Err(std::io::ErrorKind::ConnectionReset.into()))
-        }
-    }
-
-    #[tokio::test]
-    async fn a_client_that_breaks_off_is_not_taken_for_one_that_ends() {
-        for ends in [true, false] {
-            let (up, from_client) = mpsc::channel(PIECES);
-            let mut from_client = FromClient(from_client);
-            match ends {
-                true => to_component(tokio::io::empty(), up).await,
-                false => to_component(Broken, up).await,
-            }
-            let last = poll_fn(|cx| from_client.poll_frame(cx)).await;
-            assert_eq!(last.is_none(), ends, "{last:?}");
-            assert!(!matches!(last, Some(Ok(_))), "{last:?}");
         }
     }
 

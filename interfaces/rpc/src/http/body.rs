@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display};
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -385,6 +385,8 @@ where
     ) -> Result<(), SendError> {
         let mut body = BodyWriter::new(body);
         body.write(std::mem::take(&mut self.data)).await?;
+        // Whoever has the rest may pause for as long as it likes, and its end is of no use to anybody then.
+        let mut left = pin!(body.left());
         loop {
             if self.is_over {
                 break;
@@ -392,8 +394,12 @@ where
             let frame = poll_fn(|cx| {
                 let frame = self.rest.as_mut().poll_frame(cx);
                 frame.map(|frame| frame.map(|frame| frame.map_err(|e| e.to_string())))
-            })
-            .await;
+            });
+            let frame = tokio::select! {
+                biased;
+                error = left.as_mut() => return Err(error.into()),
+                frame = frame => frame,
+            };
             match frame {
                 None => break,
                 Some(Err(error)) => {

@@ -1,6 +1,10 @@
 //! Streams whose reader takes no more.
 
+use std::future::poll_fn;
+use std::sync::Arc;
+
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{ByteReader, ByteWriter};
 use crate::error::{CallError, RemoteError};
@@ -33,6 +37,26 @@ impl ByteWriter {
     /// Whether the other end reads no more of the stream.
     pub(crate) fn is_unread(&self) -> bool {
         self.guard.exchange.is_unread(&self.path)
+    }
+
+    /// Resolves when the other end reads no more of the stream, or the call has come to an end: says why
+    /// nothing more is to be sent.
+    pub(crate) fn left(&self) -> impl Future<Output = CallError> + Send + use<> {
+        let (exchange, path) = (Arc::clone(&self.guard.exchange), self.path.clone());
+        async move {
+            let left = poll_fn(|cx| exchange.poll_credit(&path, UNREAD, cx)).await;
+            left.err().unwrap_or(CallError::Cancelled)
+        }
+    }
+
+    /// Lets others go on before more is taken that nobody reads. What has no end ends with the time of its
+    /// call.
+    pub(crate) async fn waste(&self) -> Result<(), CallError> {
+        tokio::task::yield_now().await;
+        match self.deadline {
+            Some(at) if Instant::now() < at => Ok(()),
+            _ => Err(CallError::Cancelled),
+        }
     }
 
     /// Why nothing more is to be sent, if that is so.

@@ -163,7 +163,7 @@ impl Outgoing {
             };
             match writer.write(data).await {
                 // A callee may answer without it, and the call is none the worse for that.
-                Err(CallError::Cancelled) if writer.is_unread() => {}
+                Err(CallError::Cancelled) if writer.is_unread() => writer.waste().await?,
                 written => written?,
             }
             Ok(Some(writer))
