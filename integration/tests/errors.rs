@@ -26,11 +26,14 @@ async fn a_trap_reaches_caller_and_log() -> Result<()> {
     let error = call(&peer, "probe", "test:probe/behave@0.1.0.trap", params, 5000).await;
     let error = remote(error.unwrap_err());
     assert!(error.message.contains("trapped"), "{error:?}");
-    let log = lattice.hosts[0].log();
-    assert!(
-        log.contains("on purpose") || log.contains("unreachable"),
-        "{log}"
-    );
+    // What the guest wrote to its standard error, and how the call ended.
+    until(async || {
+        let log = lattice.hosts[0].log();
+        let has_both = log.contains("on purpose") && log.contains("unreachable");
+        ensure!(has_both, "{log}");
+        Ok(())
+    })
+    .await?;
     echo(&peer, "probe").await.map(drop)
 }
 

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::context::ContextBuilder;
 use async_nats::{Client, HeaderMap, Message, Subject, Subscriber, jetstream};
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -46,6 +47,8 @@ pub struct BackendConfig {
     pub topic: TopicPrefix,
     /// What it is called in references.
     pub name: BackendName,
+    /// The JetStream domain of the buckets, if not that of the server.
+    pub js_domain: Option<String>,
     /// The bucket of the values.
     pub bucket: String,
     /// How many versions of a value are kept.
@@ -101,8 +104,7 @@ impl Backend {
     /// [`ServeError`] says what could not be had.
     pub async fn start(nats: Client, config: BackendConfig) -> Result<Self, ServeError> {
         config.warn_of_issuers();
-        let mut js = jetstream::new(nats.clone());
-        js.set_timeout(STORE);
+        let js = context(nats.clone(), config.js_domain.as_deref());
         let values = NewBucket {
             name: config.bucket.clone(),
             history: config.history,
@@ -175,6 +177,16 @@ impl Backend {
         if timeout(GRACE, self.nats.flush()).await.is_err() {
             tracing::warn!("NATS did not take the last answers");
         }
+    }
+}
+
+fn context(nats: Client, js_domain: Option<&str>) -> jetstream::Context {
+    match js_domain {
+        Some(domain) => ContextBuilder::new()
+            .domain(domain)
+            .timeout(STORE)
+            .build(nats),
+        None => ContextBuilder::new().timeout(STORE).build(nats),
     }
 }
 

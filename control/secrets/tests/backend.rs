@@ -30,7 +30,7 @@ use lattice_core::secrets::{
 };
 use lattice_core::subject::secrets::{DEFAULT_SECRETS_TOPIC, SECRETS_BUCKET};
 use lattice_core::subject::{SecretsSubjects, TopicPrefix};
-use lattice_nats_box::NatsBox;
+use lattice_nats_box::{NatsBox, NatsBoxOptions};
 use lattice_secrets::{AskError, Backend, BackendConfig, SecretsClient, ServeError};
 use tokio::task::JoinHandle;
 
@@ -63,6 +63,7 @@ impl Keys {
         BackendConfig {
             topic: topic(),
             name: name(),
+            js_domain: None,
             bucket: SECRETS_BUCKET.to_owned(),
             history: 64,
             transit: CurveKey::from_seed(&self.transit).unwrap(),
@@ -429,6 +430,23 @@ async fn a_backend_does_not_begin_with_a_key_that_does_not_open_what_is_stored()
     let client = scene.nats.client().await.unwrap();
     let error = Backend::start(client, config).await.unwrap_err();
     assert!(matches!(error, ServeError::Vault(_)), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_buckets_are_those_of_the_domain_that_is_named() {
+    let nats = NatsBox::start_with(NatsBoxOptions {
+        js_domain: Some("hub".to_owned()),
+        ..NatsBoxOptions::default()
+    });
+    let nats = nats.await.unwrap();
+    let in_domain = |domain: &str| BackendConfig {
+        js_domain: Some(domain.to_owned()),
+        ..Keys::new().config()
+    };
+    let _backend = serve(&nats, in_domain("hub")).await;
+    let client = nats.client().await.unwrap();
+    let error = Backend::start(client, in_domain("leaf")).await.unwrap_err();
+    assert!(matches!(error, ServeError::Bucket(_)), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

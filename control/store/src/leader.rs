@@ -3,7 +3,8 @@
 //! Any server with a copy answers a read, and one that is behind knows nothing yet of what was written
 //! a moment ago. So whoever finds that a record is missing asks the leader, where there are copies at all.
 
-use async_nats::jetstream::kv::{Entry, Operation};
+use async_nats::jetstream::kv::{self, Entry, Operation};
+use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -50,19 +51,34 @@ impl Bucket {
     pub(crate) async fn leading(&self, key: &str) -> Result<Present, StoreError> {
         let store = self.handle().await?;
         let subject = format!("{}{key}", store.prefix);
-        let last = store.stream.get_last_raw_message_by_subject(&subject);
+        let message = self.last_message(&store, &subject, key).await?;
+        Ok(message.map_or_else(Present::default, |message| {
+            let is_put = operation(Some(&message.headers)) == Operation::Put;
+            Present {
+                revision: message.sequence,
+                value: is_put.then_some(message.payload),
+            }
+        }))
+    }
+
+    /// The newest revision that the leader still has of what fits a subject; 0 where there is nothing.
+    pub(crate) async fn newest(&self, store: &kv::Store, subject: &str) -> Result<u64, StoreError> {
+        let message = self.last_message(store, subject, subject).await?;
+        Ok(message.map_or(0, |message| message.sequence))
+    }
+
+    /// The last message that fits a subject, as the leader has it. Errors tell of `key`.
+    async fn last_message(
+        &self,
+        store: &kv::Store,
+        subject: &str,
+        key: &str,
+    ) -> Result<Option<StreamMessage>, StoreError> {
+        let last = store.stream.get_last_raw_message_by_subject(subject);
         match timeout(self.limits().request, last).await {
             Err(_) => Err(self.timed_out()),
-            Ok(Ok(message)) => {
-                let is_put = operation(Some(&message.headers)) == Operation::Put;
-                Ok(Present {
-                    revision: message.sequence,
-                    value: is_put.then_some(message.payload),
-                })
-            }
-            Ok(Err(error)) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
-                Ok(Present::default())
-            }
+            Ok(Ok(message)) => Ok(Some(message)),
+            Ok(Err(error)) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
             Ok(Err(error)) => Err(StoreError::Read {
                 bucket: self.name().to_owned(),
                 key: key.to_owned(),

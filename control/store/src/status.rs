@@ -25,6 +25,9 @@ const READ: Duration = Duration::from_secs(1);
 /// For how long answers go without states after they could not be read.
 const LEFT_OUT_FOR: Duration = Duration::from_secs(3);
 
+/// The states of all links.
+type States = HashMap<LinkKey, Vec<LinkStatus>>;
+
 /// How reading the states for answers went.
 #[derive(Debug, Default)]
 struct Reading {
@@ -40,9 +43,17 @@ impl Reading {
         is_time.then_some(if self.is_ours { READ } else { FIRST_READ })
     }
 
-    fn note(&mut self, has_worked: bool) {
+    fn note(&mut self, has_worked: bool, took: Duration) {
         self.is_ours |= has_worked;
-        self.not_before = (!has_worked).then(|| Instant::now() + LEFT_OUT_FOR);
+        // What takes longer would come too late for the next answer, too.
+        match has_worked && took < READ {
+            true => self.not_before = None,
+            false => self.put_off(),
+        }
+    }
+
+    fn put_off(&mut self) {
+        self.not_before = Some(Instant::now() + LEFT_OUT_FOR);
     }
 }
 
@@ -107,6 +118,8 @@ impl StatusStore {
         // The host is the last of the seven tokens of a key.
         let keys = format!("*.*.*.*.*.*.{}", host.as_str());
         let records = raw_watch::snapshot_of(&self.bucket, &keys).await?;
+        // Who reads this can read the others.
+        self.reading.lock().is_ours = true;
         let ends = records.iter().filter_map(|record| {
             let (link, endpoint, _) = parse_link_status_key(&record.key)?;
             Some((link, endpoint))
@@ -131,7 +144,7 @@ impl StatusStore {
     ///
     /// Fails when the store does not answer.
     pub async fn all(&self) -> Result<HashMap<LinkKey, Vec<LinkStatus>>, StoreError> {
-        let mut states: HashMap<LinkKey, Vec<LinkStatus>> = HashMap::new();
+        let mut states = States::new();
         for record in raw_watch::snapshot(&self.bucket).await? {
             let link = parse_link_status_key(&record.key).map(|(link, ..)| link);
             match (link, serde_json::from_slice(&record.value)) {
@@ -160,13 +173,7 @@ impl StatusStore {
         let Some(within) = within else {
             return Ok(());
         };
-        let read = timeout(within, self.all()).await.unwrap_or_else(|_| {
-            self.bucket.forget();
-            let bucket = self.bucket.name().to_owned();
-            Err(StoreError::Timeout { bucket, within })
-        });
-        self.reading.lock().note(read.is_ok());
-        let states = read?;
+        let states = self.all_within(within).await?;
         for link in links {
             let Ok(key) = link.key() else { continue };
             let ends = [&link.source_id, &link.target];
@@ -182,6 +189,25 @@ impl StatusStore {
             link.status = own;
         }
         Ok(())
+    }
+
+    /// Reads the states, and goes on with that when it takes too long for this answer: far from JetStream it
+    /// tells all the same that the bucket is in reach, and leaves it open for the next time.
+    async fn all_within(&self, within: Duration) -> Result<States, StoreError> {
+        let store = self.clone();
+        let read = tokio::spawn(async move {
+            let begun = Instant::now();
+            let states = store.all().await;
+            let has_worked = states.is_ok();
+            store.reading.lock().note(has_worked, begun.elapsed());
+            states
+        });
+        if let Ok(Ok(states)) = timeout(within, read).await {
+            return states;
+        }
+        self.reading.lock().put_off();
+        let bucket = self.bucket.name().to_owned();
+        Err(StoreError::Timeout { bucket, within })
     }
 }
 
@@ -225,11 +251,30 @@ mod tests {
     async fn what_could_not_be_read_is_tried_again_after_a_while() {
         let mut reading = Reading::default();
         assert_eq!(reading.within(), Some(FIRST_READ));
-        reading.note(false);
+        reading.note(false, FIRST_READ);
         assert_eq!(reading.within(), None);
         tokio::time::advance(LEFT_OUT_FOR).await;
         assert_eq!(reading.within(), Some(FIRST_READ));
-        reading.note(true);
+        reading.put_off();
+        reading.note(true, FIRST_READ);
         assert_eq!(reading.within(), Some(READ));
+        reading.note(true, READ);
+        assert_eq!(reading.within(), None);
+    }
+
+    #[tokio::test]
+    async fn who_has_read_its_own_states_may_read_for_longer() {
+        let nats = NatsBox::start().await.unwrap();
+        let client = nats.client().await.unwrap();
+        let lattice = LatticeName::default();
+        let store = LatticeStore::open(client, &lattice, StoreOptions::default());
+        let store = store.await.unwrap();
+        let host = HostId::new(format!("N{}", "A".repeat(55))).unwrap();
+        // There is no bucket yet.
+        assert!(store.status().ends_on(&host).await.unwrap().is_empty());
+        assert_eq!(store.status().reading.lock().within(), Some(FIRST_READ));
+        assert!(store.status().all().await.unwrap().is_empty());
+        assert!(store.status().ends_on(&host).await.unwrap().is_empty());
+        assert_eq!(store.status().reading.lock().within(), Some(READ));
     }
 }

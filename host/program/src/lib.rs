@@ -10,6 +10,10 @@ use std::process::ExitCode;
 use lattice_host::builtin::{AS_PROCESS, Builtin, BuiltinContext, Builtins};
 use lattice_provider_sdk::{Provider, process, run_inside};
 
+/// Raises the limit of open files of this process, for the start of a program: the providers inside it have
+/// connections of their own.
+pub use lattice_provider_sdk::process::raise_file_limit;
+
 /// Makes the two functions below of a list of features and providers.
 macro_rules! providers {
     ($($feature:literal: $krate:ident::$provider:ident,)+) => {

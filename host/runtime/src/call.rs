@@ -2,9 +2,11 @@
 //! values that follow the plan of its type.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use lattice_codec::DecodeError;
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
 use wasmtime::component::{
     ComponentExportIndex, ComponentNamedList, Func, Instance, Lift, Lower, Resource, Val,
@@ -15,6 +17,11 @@ use crate::imports::{BrokerMessage, Bucket, HandlerError, Message, OwnMessage, R
 use crate::store::Ctx;
 use crate::wire::WireList;
 use crate::{CallError, CodecError, Shape};
+
+/// How many parts the values of a call may have that are not counted together with those of others.
+/// They take no more than the instance itself, and whoever calls with few is not to suffer from those
+/// who call with many.
+const FEW_PARTS: u32 = 1024;
 
 /// How one export is called.
 pub(crate) struct CallPlan {
@@ -66,6 +73,7 @@ impl CallPlan {
                 results,
                 rpc_error,
             } => {
+                let _room = self.room(store, shape, &params)?;
                 let params = codec::decode_list(shape, params, &mut NoHandles)
                     .map_err(|source| self.params_error(source))?;
                 let mut values =
@@ -78,6 +86,23 @@ impl CallPlan {
                 Ok(bytes.map_err(|source| self.results_error(source))?)
             }
         }
+    }
+
+    /// Takes room for the values of the parameters, which are there for as long as the call.
+    fn room(
+        &self,
+        store: &Store<Ctx>,
+        shape: &Shape,
+        params: &Bytes,
+    ) -> Result<Option<OwnedSemaphorePermit>, CallError> {
+        let parts =
+            codec::count_parts(shape, params).map_err(|source| self.params_error(source))?;
+        if parts <= FEW_PARTS {
+            return Ok(None);
+        }
+        let room = Arc::clone(&store.data().shared().runtime.value_parts);
+        let room = room.try_acquire_many_owned(parts);
+        room.map(Some).map_err(|_| CallError::NoRoom)
     }
 
     fn params_error(&self, source: CodecError) -> CallError {
@@ -304,4 +329,56 @@ pub(crate) fn typed_call(params: &Shape, results: &Shape) -> Option<TypedCall> {
         .or_else(|| with::<(String,)>(params, results))
         .or_else(|| with::<(String, String)>(params, results))
         .or_else(|| with::<(String, Bytes)>(params, results))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::VALUE_PARTS;
+    use crate::testing::{EchoHttp, FakeEnv};
+    use crate::{CallContext, Component, ComponentOptions, Runtime, RuntimeConfig};
+
+    /// Takes a list of any length.
+    const TAKER: &str = r#"(component
+      (core module $m
+        (memory (export "memory") 1)
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 0)
+        (func (export "take") (param i32 i32)))
+      (core instance $i (instantiate $m))
+      (func (export "take") (param "items" (list bool))
+        (canon lift (core func $i "take")
+          (memory (core memory $i "memory")) (realloc (core func $i "realloc")))))"#;
+
+    async fn take(component: &Component, items: usize) -> Result<Bytes, CallError> {
+        let mut params = bytes::BytesMut::new();
+        lattice_codec::write::uleb(&mut params, items as u64);
+        params.resize(params.len() + items, 1);
+        let cx = CallContext::within(std::time::Duration::from_secs(60));
+        let export = &component.exports()[0];
+        component.call(export, cx, params.freeze()).await
+    }
+
+    #[tokio::test]
+    async fn the_values_of_all_calls_have_a_bound_together() {
+        let config = RuntimeConfig {
+            max_instances: 4,
+            max_memory_bytes: 1 << 20,
+            ..RuntimeConfig::default()
+        };
+        let runtime = Runtime::new(config).unwrap();
+        let wasm = wat::parse_str(TAKER).unwrap().into();
+        let (options, env) = (ComponentOptions::default(), Arc::new(FakeEnv::default()));
+        let prepared = runtime.prepare(wasm, options, Arc::new(EchoHttp), env);
+        let component = prepared.await.unwrap();
+        let room = &runtime.inner().value_parts;
+        let others = room.try_acquire_many(VALUE_PARTS - 2000).unwrap();
+        take(&component, 1999).await.unwrap();
+        assert_eq!(room.available_permits(), 2000, "the room is given back");
+        let refused = take(&component, 2000).await;
+        assert!(matches!(refused, Err(CallError::NoRoom)), "{refused:?}");
+        drop(others);
+        take(&component, 2000).await.unwrap();
+        let _others = room.try_acquire_many(VALUE_PARTS).unwrap();
+        take(&component, 1000).await.unwrap();
+    }
 }

@@ -5,6 +5,8 @@
 //! components of core modules and those that look each have their own; what waits for a file or for the
 //! network takes none.
 
+mod slow;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,10 +14,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use lattice_claims::SigningKey;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinError;
 use tokio::time::{Instant, timeout};
 use wasmtime::component::Component as Code;
 
+use self::slow::Slow;
 use crate::cache::{CodeKey, Turn, signed, trusted};
 use crate::runtime::{Linked, RuntimeInner};
 use crate::sharing::{CodeName, CodeOffer};
@@ -37,8 +41,10 @@ pub struct CodeSources {
     pub from_lattice: u64,
 }
 
+/// What compiling leaves behind for the next time: counts, and which files took too long.
 #[derive(Debug, Default)]
 pub(crate) struct SourceCounts {
+    slow: Slow,
     compiled: AtomicU64,
     from_disk: AtomicU64,
     from_lattice: AtomicU64,
@@ -109,10 +115,13 @@ pub(crate) async fn link(
         Ok(linked) => return Ok(linked),
         Err(wanted) => wanted,
     };
-    busy(runtime, &runtime.compilations, move |runtime| {
-        make(runtime, &wanted, turn.as_ref())
-    })
-    .await
+    let digest = wanted.digest;
+    let work = move |runtime: &RuntimeInner| make(runtime, &wanted, turn.as_ref());
+    runtime.sources.slow.check(&digest)?;
+    let permit = permit(&runtime.compilations).await?;
+    // It may be the very file that this one waited for.
+    runtime.sources.slow.check(&digest)?;
+    slow::compile(runtime, digest, permit, slow::WITHIN, work).await
 }
 
 /// Does what keeps a thread busy, on a thread of its own and when there is a permit.
@@ -121,25 +130,28 @@ async fn busy<T: Send + 'static>(
     permits: &Arc<Semaphore>,
     work: impl FnOnce(&RuntimeInner) -> Result<T, PrepareError> + Send + 'static,
 ) -> Result<T, PrepareError> {
-    let permit = Arc::clone(permits)
-        .acquire_owned()
-        .await
-        .map_err(|_| PrepareError::ShutDown)?;
+    let permit = permit(permits).await?;
     let runtime = Arc::clone(runtime);
     let done = tokio::task::spawn_blocking(move || {
         // Held by the thread and not by the caller, who may go away while it works.
         let _permit = permit;
         work(&runtime)
     });
-    done.await.unwrap_or_else(|error| {
-        if !error.is_panic() {
-            return Err(PrepareError::ShutDown);
-        }
-        // No bytes may bring the host down, not even those that confuse the compiler.
-        Err(PrepareError::Compile(wasmtime::Error::msg(
-            "the compiler gave up with a panic",
-        )))
-    })
+    done.await.unwrap_or_else(|error| Err(failed(&error)))
+}
+
+async fn permit(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, PrepareError> {
+    let permit = Arc::clone(permits).acquire_owned().await;
+    permit.map_err(|_| PrepareError::ShutDown)
+}
+
+/// Why a thread ended without an outcome.
+fn failed(error: &JoinError) -> PrepareError {
+    if !error.is_panic() {
+        return PrepareError::ShutDown;
+    }
+    // No bytes may bring the host down, not even those that confuse the compiler.
+    PrepareError::Compile(wasmtime::Error::msg("the compiler gave up with a panic"))
 }
 
 fn look_up(runtime: &RuntimeInner, wasm: &Bytes) -> Result<Found, PrepareError> {

@@ -145,7 +145,12 @@ fn pool(config: &RuntimeConfig, choices: EngineChoices) -> PoolingAllocationConf
     let keep = keep_resident(choices.pagemap_scan);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(choices.instances)
-        .total_core_instances(choices.instances.saturating_mul(4))
+        // They are only counted, and have no place of their own in the pool.
+        .total_core_instances(
+            choices
+                .instances
+                .saturating_mul(config.max_core_instances_per_component),
+        )
         .total_memories(choices.instances)
         .total_tables(choices.instances.saturating_mul(2))
         .total_stacks(choices.instances)
@@ -167,7 +172,35 @@ fn pool(config: &RuntimeConfig, choices: EngineChoices) -> PoolingAllocationConf
 
 #[cfg(test)]
 mod tests {
+    use wasmtime::Store;
+    use wasmtime::component::{Component, Linker};
+
     use super::*;
+
+    #[tokio::test]
+    async fn an_instance_of_as_many_modules_as_it_may_have_takes_the_room_of_one() {
+        let config = RuntimeConfig {
+            max_instances: 2,
+            max_memory_bytes: 1 << 20,
+            ..RuntimeConfig::default()
+        };
+        let (engine, choices) = build(&config).unwrap();
+        let modules = "(core instance (instantiate $m))"
+            .repeat(config.max_core_instances_per_component as usize);
+        let text = format!("(component (core module $m) {modules})");
+        let component = Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();
+        let linker = Linker::new(&engine);
+        let mut stores = Vec::new();
+        for _ in 0..choices.instances {
+            let mut store = Store::new(&engine, ());
+            linker
+                .instantiate_async(&mut store, &component)
+                .await
+                .unwrap();
+            stores.push(store);
+        }
+        assert_eq!(stores.len(), 2);
+    }
 
     #[test]
     fn a_large_machine_gives_what_is_asked_for_and_keeps_more_warm() {

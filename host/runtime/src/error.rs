@@ -67,6 +67,14 @@ pub enum PrepareError {
     /// The bytes could not be compiled.
     #[error("could not compile the component")]
     Compile(#[source] wasmtime::Error),
+    /// It took too long to compile. Once it is compiled after all, code that is kept is used.
+    #[error(
+        "the component was not compiled within {within:?}, and is not compiled again for some minutes"
+    )]
+    Slow {
+        /// How long it might have taken.
+        within: Duration,
+    },
     /// Imports that neither the host nor a link can provide.
     #[error("the component imports what no link can provide: {}", .imports.join("; "))]
     UnsatisfiedImports {

@@ -1,5 +1,6 @@
 //! Finding out what a component offers to be called, and planning each call.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
@@ -10,12 +11,15 @@ use crate::call::{
     watcher_call,
 };
 use crate::component::Shared;
-use crate::dynamic::{self, Resources, signature, wire_function};
+use crate::dynamic::{self, MAX_FUNCTIONS, Resources, check_name, shown, signature, wire_function};
 use crate::export::ExportInner;
 use crate::http::HttpPlan;
 use crate::imports::{OFFERED, OWN_HANDLER, split_version};
 use crate::store::Ctx;
 use crate::{Export, ExportKind, LogLevel, LogRecord, LogSource, PrepareError, Shape};
+
+/// How many warnings a component gets: it may have any number of exports that cannot be called.
+const MAX_WARNINGS: usize = 20;
 
 /// What was found.
 #[derive(Default)]
@@ -30,6 +34,9 @@ struct Finder<'a> {
     code: &'a Code,
     resources: Resources,
     found: Found,
+    /// The names on the wire that are taken: interface and function.
+    taken: HashSet<(String, String)>,
+    warnings: usize,
 }
 
 /// Finds the exports of a component. Those that cannot be called from elsewhere are left out
@@ -45,6 +52,8 @@ pub(crate) fn find(
         code,
         resources,
         found: Found::default(),
+        taken: HashSet::new(),
+        warnings: 0,
     };
     for (name, export) in code.component_type().exports(code.engine()) {
         let Some(index) = code.get_export_index(None, name) else {
@@ -65,6 +74,7 @@ pub(crate) fn find(
             _ => {}
         }
     }
+    finder.tell_rest();
     Ok(finder.found)
 }
 
@@ -86,7 +96,22 @@ fn takes_message(func: &ComponentFunc) -> bool {
 }
 
 impl Finder<'_> {
-    fn warn(&self, message: &str) {
+    fn warn(&mut self, message: &str) {
+        self.warnings += 1;
+        if self.warnings <= MAX_WARNINGS {
+            self.log(message);
+        }
+    }
+
+    /// Says how many warnings were left out.
+    fn tell_rest(&self) {
+        let rest = self.warnings.saturating_sub(MAX_WARNINGS);
+        if rest > 0 {
+            self.log(&format!("left out {rest} more warnings about exports"));
+        }
+    }
+
+    fn log(&self, message: &str) {
         let record = LogRecord::plain(LogSource::Runtime, LogLevel::Warn, message);
         self.shared.env.log(record);
     }
@@ -105,8 +130,9 @@ impl Finder<'_> {
                 }
             }
             ComponentItem::Resource(_) => {
+                let (instance, name) = (shown(instance), shown(function));
                 self.warn(&format!(
-                    "exported resource `{instance}.{function}` is not served"
+                    "exported resource `{instance}.{name}` is not served"
                 ));
             }
             _ => {}
@@ -120,7 +146,10 @@ impl Finder<'_> {
         index: ComponentExportIndex,
         func: &ComponentFunc,
     ) {
-        match self.plan(instance, function, func) {
+        let planned = self
+            .check(instance, function)
+            .and_then(|()| self.plan(instance, function, func));
+        match planned {
             Ok(planned) => {
                 for planned in planned {
                     self.add(planned, function, index);
@@ -130,11 +159,22 @@ impl Finder<'_> {
                 let name = if instance.is_empty() {
                     String::new()
                 } else {
-                    format!("{instance}.")
+                    format!("{}.", shown(instance))
                 };
+                let function = shown(function);
                 self.warn(&format!("export `{name}{function}` is not served: {why}"));
             }
         }
+    }
+
+    /// Says why one more function is not served, whatever it is, if there is a reason.
+    fn check(&self, instance: &str, function: &str) -> Result<(), String> {
+        check_name(instance)?;
+        check_name(function)?;
+        if self.found.exports.len() >= MAX_FUNCTIONS {
+            return Err(format!("there are {MAX_FUNCTIONS} functions already"));
+        }
+        Ok(())
     }
 
     /// How a function is served: under one name, or under several.
@@ -217,10 +257,8 @@ impl Finder<'_> {
             Some(function) => function.to_owned(),
             None => wire_function(function),
         };
-        let is_same = |export: &Export| {
-            export.0.instance == planned.instance && export.0.function == function
-        };
-        if self.found.exports.iter().any(is_same) {
+        let names = (planned.instance.clone(), function.clone());
+        if !self.taken.insert(names) {
             let instance = planned.instance;
             self.warn(&format!(
                 "another export is served as `{instance}.{function}` already, this one is not"
@@ -248,10 +286,13 @@ impl Finder<'_> {
         }
         let plan = HttpPlan::new(pre.clone(), self.shared).map_err(PrepareError::Link)?;
         self.found.http = Some(plan);
+        let (instance, function) = ("wrpc:http/incoming-handler@0.1.0", "handle");
+        self.taken
+            .insert((instance.to_owned(), function.to_owned()));
         self.found.exports.push(Export(Arc::new(ExportInner {
             kind: ExportKind::Http,
-            instance: "wrpc:http/incoming-handler@0.1.0".to_owned(),
-            function: "handle".to_owned(),
+            instance: instance.to_owned(),
+            function: function.to_owned(),
             params: Shape::new([]),
             // Beyond the table: `call` refuses it.
             index: usize::MAX,

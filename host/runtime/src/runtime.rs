@@ -32,6 +32,10 @@ const LOOKUPS: usize = 4;
 /// How many components may be made of core modules at once.
 const WRAPPINGS: usize = 2;
 
+/// How many parts the values of all calls may have together while they are under way, those with few
+/// apart. A part takes up to a hundred bytes.
+pub(crate) const VALUE_PARTS: u32 = 16 << 20;
+
 /// Runs components. Cloning is cheap; all clones are the same runtime.
 #[derive(Clone)]
 pub struct Runtime(Arc<RuntimeInner>);
@@ -54,6 +58,8 @@ pub(crate) struct RuntimeInner {
     /// For what makes components of core modules, whose code may be there already: it takes too long to
     /// be among those that look, and not as long as to wait for what is compiled.
     pub(crate) wrappings: Arc<Semaphore>,
+    /// A permit for each part that the values of a call have, until it has ended.
+    pub(crate) value_parts: Arc<Semaphore>,
     shelves: Shelves,
 }
 
@@ -145,6 +151,7 @@ impl Runtime {
             compilations: Arc::new(Semaphore::new(config.max_compilations)),
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
             wrappings: Arc::new(Semaphore::new(WRAPPINGS)),
+            value_parts: Arc::new(Semaphore::new(VALUE_PARTS as usize)),
             shelves: Shelves::new(choices.instances.div_ceil(KEPT_SHARE) as usize),
             keys: CodeKeys::of(&engine),
             sharing: OnceLock::new(),
@@ -220,6 +227,17 @@ impl Runtime {
             log,
             message_forms: Forms::default(),
         };
-        Component::new(Arc::new(shared), linked)
+        // It looks at each export, of which there may be many, and this thread may serve others.
+        let permit = Arc::clone(&self.0.lookups).acquire_owned().await;
+        let permit = permit.map_err(|_| PrepareError::ShutDown)?;
+        let made = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            Component::new(Arc::new(shared), linked)
+        });
+        made.await
+            .unwrap_or_else(|error| match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(PrepareError::ShutDown),
+            })
     }
 }

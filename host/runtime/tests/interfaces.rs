@@ -4,6 +4,8 @@
 
 mod support;
 
+#[path = "interfaces/bounds.rs"]
+mod bounds;
 #[path = "interfaces/sizes.rs"]
 mod sizes;
 
@@ -17,7 +19,7 @@ use lattice_runtime::{
 };
 use support::{
     Called, FakeEnv, FakeInvoke, as_number, as_refusal, as_text, call, encoded, find, no_link,
-    prepare, prepare_in, runtime, text, wat,
+    number, prepare, prepare_in, runtime, text, wat,
 };
 
 async fn component(source: &str, invoke: Arc<FakeInvoke>) -> Component {

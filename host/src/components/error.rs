@@ -127,6 +127,7 @@ impl ScaleError {
             Self::Prepare { source, .. } => match source {
                 PrepareError::TooLarge { .. } => ErrorCode::ImageTooLarge,
                 PrepareError::ShutDown => ErrorCode::ShuttingDown,
+                PrepareError::Slow { .. } => ErrorCode::Timeout,
                 PrepareError::MemoryLimit { .. } => ErrorCode::BadRequest,
                 _ => ErrorCode::ImageInvalid,
             },
@@ -229,6 +230,10 @@ fn hint_for_code(error: &PrepareError) -> Option<&'static str> {
             Some("set `max_memory_limit` to no more than 4 GiB, or leave it out")
         }
         PrepareError::ShutDown => Some("start it on another host"),
+        PrepareError::Slow { .. } => Some(
+            "try again later: if the host has a folder for compiled code, it may be there then; or split its \
+             largest functions, or compile it on another host",
+        ),
         _ => None,
     }
 }
@@ -251,6 +256,12 @@ mod tests {
             ),
             (PrepareError::NotWasm { found }, ErrorCode::ImageInvalid),
             (PrepareError::ShutDown, ErrorCode::ShuttingDown),
+            (
+                PrepareError::Slow {
+                    within: std::time::Duration::from_secs(300),
+                },
+                ErrorCode::Timeout,
+            ),
         ] {
             let error = prepare(source);
             assert_eq!(error.code(), code, "{error:?}");

@@ -1,5 +1,7 @@
 //! Calls that leave a component.
 
+mod counted;
+
 use std::fmt::Display;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use lattice_runtime::{
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use self::counted::Counted;
 use super::due::{Carries, due};
 use super::traced::called;
 use crate::failures::{Failure, Failures};
@@ -220,7 +223,8 @@ impl Invoke for ComponentInvoke {
         })?;
         let named = (instance, function);
         let (invocation, _traced) = self.invocation(cx, &route, named, Carries::Values);
-        let called = self.peer.call(invocation, params).await;
+        let counted = Counted::of(route.gate.as_deref().filter(|_| !is_form), named, &params);
+        let called = counted.settle(self.peer.call(invocation, params).await);
         let reply = called.map_err(|error| self.failed(&route, operation(), error))?;
         match &route.gate {
             Some(gate) => gate.narrow(instance, function, reply),
@@ -282,8 +286,10 @@ impl Invoke for ComponentInvoke {
             gate.check(instance, function, &params)
         })?;
         let carries = Carries::streams(!streams.is_empty());
-        let (invocation, _traced) = self.invocation(cx, &route, (instance, function), carries);
-        let opened = self.open(invocation, params, streams, results).await;
+        let named = (instance, function);
+        let (invocation, _traced) = self.invocation(cx, &route, named, carries);
+        let counted = Counted::of(route.gate.as_deref(), named, &params);
+        let opened = counted.settle(self.open(invocation, params, streams, results).await);
         let reply = opened.map_err(|error| self.failed(&route, operation, error))?;
         match &route.gate {
             Some(gate) => gate.narrow_streams(instance, function, results, reply),

@@ -57,9 +57,20 @@ pub(crate) fn scaled_to_zero(deps: &ComponentDeps, id: &ComponentId, wanted: &Wa
     }));
 }
 
+/// The longest text of an error in an event, in bytes: NATS takes no message of any length, and an error
+/// may list whatever a file imports.
+const MAX_ERROR: usize = 16 << 10;
+
+/// The text of an error, cut where it is too long for an event.
+fn told(error: &ScaleError) -> String {
+    let mut text = message_chain(error);
+    text.truncate(text.floor_char_boundary(MAX_ERROR));
+    text
+}
+
 /// A component does not run as it was asked to.
 pub(crate) fn failed(deps: &ComponentDeps, id: &ComponentId, wanted: &Wanted, error: &ScaleError) {
-    let text = message_chain(error);
+    let text = told(error);
     tracing::error!(
         component = id.as_str(),
         image = wanted.image,

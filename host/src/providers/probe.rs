@@ -31,8 +31,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How much sooner a provider is asked again that did not answer.
 const SOONER: u32 = 10;
 
-/// How long it is waited for other processes with the id of a provider.
+/// How long it is waited for other processes with the id of a provider, at least and at most.
 const OTHERS: Duration = Duration::from_millis(500);
+const FAR_OTHERS: Duration = Duration::from_secs(5);
 
 /// How long an inventory waits for what a provider has counted.
 const ROADS: Duration = Duration::from_millis(500);
@@ -192,8 +193,9 @@ impl Probe {
     }
 }
 
-/// Whether more than one process answers health requests at `subject`, as far as that is known soon.
-pub(crate) async fn are_several(nats: &Client, subject: &str) -> bool {
+/// Whether more than one process answers health requests at `subject`. Where there is one only, that
+/// takes all the time `within` which others may answer: half a second at least, and five at most.
+pub(crate) async fn are_several(nats: &Client, subject: &str, within: Duration) -> bool {
     let inbox = nats.new_inbox();
     let answered = async {
         let mut answers = nats.subscribe(inbox.clone()).await.ok()?;
@@ -204,7 +206,8 @@ pub(crate) async fn are_several(nats: &Client, subject: &str) -> bool {
         }
         Some(())
     };
-    matches!(timeout(OTHERS, answered).await, Ok(Some(())))
+    let within = within.clamp(OTHERS, FAR_OTHERS);
+    matches!(timeout(within, answered).await, Ok(Some(())))
 }
 
 /// Asks the process at `subject` which roads the calls of its links have taken. One that does not
@@ -244,4 +247,38 @@ enum Asked {
     Answer(HealthCheckResponse),
     NobodyThere,
     Miss(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use lattice_nats_box::{Middleman, NatsBox};
+
+    const HEALTH: &str = "health";
+
+    /// Answers as a provider does.
+    async fn answering(nats: Client) -> AbortOnDropHandle<()> {
+        let mut asked = nats.subscribe(HEALTH).await.unwrap();
+        lattice_nats_box::taken_in(&nats).await.unwrap();
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            while let Some(question) = asked.next().await {
+                let reply = question.reply.unwrap();
+                nats.publish(reply, "{}".into()).await.unwrap();
+            }
+        }))
+    }
+
+    #[tokio::test]
+    async fn another_process_with_the_id_is_noticed_though_it_is_far_away() {
+        let nats = NatsBox::start().await.unwrap();
+        let _one = answering(nats.client().await.unwrap()).await;
+        let client = nats.client().await.unwrap();
+        assert!(!are_several(&client, HEALTH, OTHERS).await);
+        let middleman = Middleman::before(nats.port).await.unwrap();
+        let far = async_nats::connect(middleman.instead_of(&nats.url));
+        let _other = answering(far.await.unwrap()).await;
+        middleman.delay(Duration::from_millis(400));
+        assert!(are_several(&client, HEALTH, FAR_OTHERS).await);
+    }
 }

@@ -47,6 +47,8 @@ const PERHAPS: u32 = 2;
 #[derive(Debug)]
 pub(crate) struct TellerDeps {
     pub(crate) nats: Client,
+    /// How long processes may take to answer.
+    pub(crate) rpc_timeout: Duration,
     pub(crate) links: Arc<LinkTable>,
     pub(crate) configs: ConfigStore,
     pub(crate) states: Arc<LinkStates>,
@@ -253,7 +255,8 @@ impl Teller {
         if links.is_empty() || self.generation != Generation::Old {
             return;
         }
-        if are_several(&self.deps.nats, &self.subjects.health()).await {
+        let within = self.deps.rpc_timeout;
+        if are_several(&self.deps.nats, &self.subjects.health(), within).await {
             tracing::warn!(
                 provider = self.id.as_str(),
                 links = links.len(),

@@ -281,7 +281,7 @@ impl Worker {
                 Ended::Stopped(wish, life) => {
                     // The subject is that of all processes with this id, and old ones may end whoever's
                     // host has asked: a host that goes ends its own only, as one of 1.9 does.
-                    if !wish.tell && self.teller.is_old() && self.has_namesakes().await {
+                    if !wish.tell && self.teller.is_old() && self.has_namesakes(&wish).await {
                         interrupt(life, &wish).await;
                     } else {
                         shut_down(&self.deps, &self.subjects, life, wish).await;
@@ -306,8 +306,11 @@ impl Worker {
         }
     }
 
-    async fn has_namesakes(&self) -> bool {
-        are_several(&self.deps.nats, &self.subjects.health()).await
+    async fn has_namesakes(&self, wish: &StopProvider) -> bool {
+        // The process needs some of the time for its end.
+        let left = wish.deadline.saturating_duration_since(Instant::now());
+        let within = self.deps.rpc_timeout.min(left / 2);
+        are_several(&self.deps.nats, &self.subjects.health(), within).await
     }
 
     fn probe(&self) -> Probe {
@@ -410,6 +413,7 @@ fn teller(
 ) -> Teller {
     let teller_deps = TellerDeps {
         nats: deps.nats.clone(),
+        rpc_timeout: deps.rpc_timeout,
         links: Arc::clone(&deps.links),
         configs: deps.store.configs().clone(),
         states: Arc::clone(&deps.states),

@@ -77,6 +77,11 @@ impl Gate {
         self.refuse_broken(asked)?;
         let known = rules::function(instance, function);
         self.check_function(asked, known)?;
+        if !self.rules.to.is_empty() {
+            let why = "where it leads does not show; requests of `wasi:http/outgoing-handler` are let \
+                       through by their address";
+            return Err(self.denied(Rule::To, asked, why));
+        }
         let looks = [Rule::ReadOnly, Rule::Within, Rule::Prefix, Rule::Subject];
         if let Some(rule) = looks.into_iter().find(|rule| self.rules.has(*rule)) {
             let Some(known) = known else {
@@ -90,13 +95,24 @@ impl Gate {
         self.count_call(asked, known, params)
     }
 
-    /// The same for a call that the host makes for itself, to learn in which form the other side takes
-    /// those of the component. No rule is about it.
+    /// Takes back that a call was counted which went nowhere: it is made once more in another form, which
+    /// counts then.
+    pub(crate) fn uncount(&self, instance: &str, function: &str, params: &Bytes) {
+        if let Some(bucket) = &self.bucket {
+            let known = rules::function(instance, function);
+            let count = self.weight(Asked { instance, function }, known, params);
+            // What cannot be read was not counted.
+            bucket.give_back(count.unwrap_or_default());
+        }
+    }
+
+    /// The same as [`Gate::check`] for a call that the host makes for itself, to learn in which form the
+    /// other side takes those of the component. No rule is about it.
     pub(crate) fn check_form(&self, instance: &str, function: &str) -> Result<(), InvokeError> {
         self.refuse_broken(Asked { instance, function })
     }
 
-    /// The same for an HTTP request.
+    /// The same as [`Gate::check`] for an HTTP request.
     pub(crate) fn check_http(&self, method: &Method, uri: &Uri) -> Result<(), InvokeError> {
         let asked = Asked {
             instance: "wasi:http/outgoing-handler",
@@ -260,11 +276,22 @@ impl Gate {
         if self.bucket.is_none() {
             return Ok(());
         }
+        let count = self.weight(asked, known, params)?;
+        self.count(asked, count)
+    }
+
+    /// As how many a call counts.
+    fn weight(
+        &self,
+        asked: Asked<'_>,
+        known: Option<&Function>,
+        params: &Bytes,
+    ) -> Result<u32, InvokeError> {
         let batch = match known.filter(|known| known.is_batch()) {
             Some(known) => self.operands(Rule::Rate, asked, known, params)?.batch,
             None => None,
         };
-        self.count(asked, batch.map_or(1, |count| count.max(1)))
+        Ok(batch.map_or(1, |count| count.max(1)))
     }
 
     fn count(&self, asked: Asked<'_>, count: u32) -> Result<(), InvokeError> {

@@ -118,6 +118,7 @@ impl Scene {
         let config = BackendConfig {
             topic: topic(),
             name: backend(),
+            js_domain: None,
             bucket: SECRETS_BUCKET.to_owned(),
             history: 8,
             transit: CurveKey::generate(),

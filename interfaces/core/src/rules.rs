@@ -281,7 +281,8 @@ pub fn matches_prefix(prefixes: &[String], key: &str) -> bool {
 /// MQTT do. One that is itself a pattern, or none at all, is not.
 ///
 /// `*` stands for no address that a provider has made for an answer (`reply:…`, of RabbitMQ), which can
-/// name any queue; `>` stands for those as well.
+/// name any queue; `>` stands for those as well. Nor does it stand for a word with a `#` or `?` that another
+/// word follows: for Kafka the topic ends there, before what the pattern says after its `*`.
 #[must_use]
 pub fn matches_subject(patterns: &[String], subject: &str) -> bool {
     is_subject(subject) && patterns.iter().any(|pattern| covers(pattern, subject))
@@ -298,6 +299,9 @@ fn is_subject(text: &str) -> bool {
 /// What ends a word of a subject.
 const ENDS: [char; 2] = ['.', '/'];
 
+/// What ends a topic of Kafka within a subject: a key follows, or the id of an answer.
+const ENDS_TOPIC: [char; 2] = ['#', '?'];
+
 /// How an address begins that a provider has made for an answer.
 const FOR_ANSWERS: &str = "reply:";
 
@@ -307,7 +311,12 @@ fn covers(pattern: &str, subject: &str) -> bool {
     loop {
         match (wanted.next(), given.next()) {
             (Some((">", None)), Some(_)) | (None, None) => return true,
-            (Some(("*", end)), Some((_, other))) if end == other && !is_answer => {}
+            (Some(("*", end)), Some((word, other))) if end == other => {
+                let ends_early = end.is_some() && word.contains(ENDS_TOPIC);
+                if is_answer || ends_early {
+                    return false;
+                }
+            }
             (Some(one), Some(other)) if one == other => {}
             _ => return false,
         }

@@ -41,7 +41,8 @@ use aside::{Aside, Keeper};
 pub use others::{Nobody, Others};
 use promises::Promises;
 
-/// How long the others may take to answer.
+/// How long the others may take to answer. Those that are farther away are not relied on: the room that they
+/// tell of is promised for [`VALID`] only, which would be over before a call came to them.
 const ANSWER_WITHIN: Duration = Duration::from_millis(50);
 
 /// The time between two questions while somebody has room; it grows while nobody has.

@@ -1,9 +1,7 @@
 //! What JetStream says, in the terms of blobs.
 
 use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::context::{
-    CreateStreamErrorKind, GetStreamErrorKind, PublishError, PublishErrorKind,
-};
+use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind, PublishError};
 use async_nats::jetstream::stream::{
     ConsumerErrorKind, InfoError, LastRawMessageErrorKind, PurgeErrorKind,
 };
@@ -39,11 +37,7 @@ coded!(
 
 impl Coded for PublishError {
     fn code(&self) -> Option<ErrorCode> {
-        match self.kind() {
-            // Nobody listens at the subjects of a stream that is not there.
-            PublishErrorKind::StreamNotFound => Some(ErrorCode::STREAM_NOT_FOUND),
-            _ => in_source(self),
-        }
+        in_source(self)
     }
 }
 

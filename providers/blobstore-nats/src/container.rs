@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_ROLLUP};
-use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErrorKind};
 use async_nats::jetstream::object_store::ObjectInfo;
+use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{Context, ErrorCode};
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use lattice_provider_sdk::blobstore::{BlobError, ObjectId};
 use lattice_provider_sdk::chain;
 use lattice_provider_sdk::nats::NatsBackend;
 use parking_lot::Mutex;
+use serde_json::{Value, json};
 
 use crate::api::{Coded, disconnected, failed};
 use crate::chores::Chores;
@@ -34,15 +36,18 @@ const TRIES: usize = 64;
 pub(crate) struct Nats {
     pub(crate) backend: NatsBackend,
     pub(crate) chores: Chores,
+    /// The JetStream domain that the link says.
+    domain: Option<String>,
     /// Containers that were used already.
     met: Mutex<HashSet<String>>,
 }
 
 impl Nats {
-    pub(crate) fn new(backend: NatsBackend) -> Self {
+    pub(crate) fn new(backend: NatsBackend, domain: Option<String>) -> Self {
         Self {
             backend,
             chores: Chores::default(),
+            domain,
             met: Mutex::default(),
         }
     }
@@ -187,10 +192,56 @@ impl Container {
             Err(error) => Err(error),
         };
         match stored {
-            Ok(ack) => Put::Done(ack.sequence),
+            Ok(ack) => match self.check_domain(&ack).await {
+                Ok(()) => Put::Done(ack.sequence),
+                Err(error) => Put::Failed(error),
+            },
             Err(error) if is_overtaken(&error) => Put::Overtaken,
-            Err(error) => Put::Failed(failed(&self.name, &error)),
+            Err(error) => Put::Failed(self.unstored(&error).await),
         }
+    }
+
+    /// Waits until a piece is stored, and returns its place.
+    pub(crate) async fn stored(&self, sent: PublishAckFuture) -> Result<u64, BlobError> {
+        match sent.await {
+            Ok(ack) => self.check_domain(&ack).await.map(|()| ack.sequence),
+            Err(error) => Err(self.unstored(&error).await),
+        }
+    }
+
+    /// Why nothing was stored. While the servers of a container choose a leader nobody takes what is
+    /// sent there, as if it were not there.
+    async fn unstored(&self, error: &PublishError) -> BlobError {
+        if error.kind() == PublishErrorKind::StreamNotFound
+            && let Err(told) = self.stream.get_info().await
+            && told.code() == Some(ErrorCode::STREAM_NOT_FOUND)
+        {
+            return BlobError::NoContainer(self.name.clone());
+        }
+        failed(&self.name, error)
+    }
+
+    /// Refuses what another domain than the link's has taken: it would not be found there. Domains have
+    /// streams apart, but their subjects in common.
+    async fn check_domain(&self, ack: &PublishAck) -> Result<(), BlobError> {
+        let said = self.nats.domain.as_deref();
+        let Some(said) = said.filter(|said| *said != ack.domain) else {
+            return Ok(());
+        };
+        // What a link says may be the name that an account has for the JetStream of another one.
+        let (question, nothing) = (format!("STREAM.INFO.OBJ_{}", self.name), json!({}));
+        let jetstream = self.nats.backend.jetstream();
+        let known = jetstream.request::<_, _, Value>(question, &nothing);
+        let known = known.await.unwrap_or_default();
+        let domain = known.get("domain").and_then(Value::as_str);
+        if known.get("config").is_some() && domain.unwrap_or("") == ack.domain {
+            return Ok(());
+        }
+        Err(BlobError::Unavailable(format!(
+            "the JetStream domain `{}` took the data, and the link says `{said}`: both have a container \
+             `{}`; another name for one of the two keeps them apart",
+            ack.domain, self.name
+        )))
     }
 
     /// Makes `info` the description of its object, and returns the place it got. What it replaces

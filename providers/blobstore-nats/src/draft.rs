@@ -81,9 +81,7 @@ impl Draft {
     /// Waits until the oldest piece is stored.
     async fn settle(&mut self) -> Result<(), BlobError> {
         if let Some(ack) = self.acks.pop_front() {
-            let stored = ack.await;
-            let stored = stored.map_err(|error| failed(&self.container.name, &error))?;
-            self.index.push(stored.sequence);
+            self.index.push(self.container.stored(ack).await?);
         }
         Ok(())
     }

@@ -27,7 +27,8 @@ impl BlobstoreNats {
     async fn connect(&self, settings: &BackendSettings) -> Result<Shared<Arc<Nats>>, LinkError> {
         let open = || async {
             let backend = NatsBackend::open(settings, &self.session).await?;
-            Ok(Arc::new(Nats::new(backend)))
+            let domain = settings.domain.clone();
+            Ok(Arc::new(Nats::new(backend, domain)))
         };
         let connection = self.connections.get(settings, open).await;
         connection.map_err(|error: lattice_provider_sdk::nats::NatsError| {

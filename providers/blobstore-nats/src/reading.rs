@@ -18,6 +18,9 @@ use crate::meta::{Meta, digest};
 /// How many pieces are asked for at once.
 const AHEAD: usize = 4;
 
+/// How far a server that hands pieces over may be behind the others; shorter than it may be silent.
+const BEHIND: Duration = Duration::from_secs(3);
+
 /// Reads a range of an object.
 pub(crate) async fn read(
     container: Container,
@@ -116,6 +119,9 @@ impl Container {
 
 /// Hands the pieces of an object over in their order.
 struct Pieces {
+    container: Container,
+    /// The name of the object, and what its data are called.
+    object: (String, String),
     messages: Messages,
     batch: Option<Batch>,
     /// Where the first piece has to be.
@@ -125,6 +131,8 @@ struct Pieces {
     range: Range<u64>,
     /// How many came of the present batch.
     came: usize,
+    /// Whether the present batch is one that waits.
+    waits: bool,
 }
 
 /// Reads pieces from a place on, or from the first.
@@ -141,12 +149,15 @@ async fn in_order(
     };
     let subject = container.data_subject(&meta.info.nuid);
     let pieces = Pieces {
-        messages: Messages::open(container, subject, begin, idle).await?,
+        messages: Messages::open(container.clone(), subject, begin, idle).await?,
+        container,
+        object: (meta.info.name.clone(), meta.info.nuid.clone()),
         batch: None,
         place: start.map(|(place, _)| place),
         at: start.map_or(0, |(_, byte)| byte),
         range: range.clone(),
         came: 0,
+        waits: false,
     };
     let next = |mut pieces: Pieces| async move {
         let piece = pieces.next().await?;
@@ -173,14 +184,14 @@ impl Pieces {
         loop {
             let Some(batch) = &mut self.batch else {
                 self.batch = Some(self.messages.ask(AHEAD).await?);
-                self.came = 0;
+                (self.came, self.waits) = (0, false);
                 continue;
             };
             let Some(message) = self.messages.next(batch).await? else {
-                if self.came == 0 {
-                    return Err(gone());
-                }
-                self.batch = None;
+                self.batch = match self.came {
+                    0 => Some(self.wait().await?),
+                    _ => None,
+                };
                 continue;
             };
             self.came += 1;
@@ -192,6 +203,19 @@ impl Pieces {
             }
             return Ok(message.message.payload);
         }
+    }
+
+    /// Waits for pieces that did not come. Any server that has a copy may hand them over, and need not
+    /// have them yet, as long as the object has these data.
+    async fn wait(&mut self) -> Result<Batch, BlobError> {
+        let (name, data) = &self.object;
+        let last = self.container.last_meta(name).await?;
+        let is_there = last.is_some_and(|meta| meta.info.nuid == *data && !meta.info.deleted);
+        if self.waits || !is_there {
+            return Err(gone());
+        }
+        self.waits = true;
+        self.messages.ask_for(AHEAD, BEHIND).await
     }
 }
 

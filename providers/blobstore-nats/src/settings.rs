@@ -11,6 +11,11 @@
 //! | `max_bytes` | 0 | how much such a container may hold; 0 is what the server allows |
 //! | `compression` | `false` | whether it is compressed, by servers that can do that |
 //!
+//! JetStream domains that are joined by leaf nodes have their containers apart, but subjects in common.
+//! Where two of them have a container of the same name, each takes what is written to either. A write
+//! through a link with a `js_domain` fails when the container of another domain was the first to take
+//! the data; another name for one of the two keeps them apart.
+//!
 //! Those of every blob provider come on top; see [`lattice_provider_sdk::blobstore`].
 
 use std::time::Duration;

@@ -146,3 +146,21 @@ async fn a_read_in_the_middle_of_which_nats_dies_is_an_error() {
         until(whole).await;
     }
 }
+
+/// Nobody listens where NATS leads what is stored, as when the servers of a container choose a leader.
+#[tokio::test]
+async fn a_container_for_which_nobody_answers_is_not_said_to_be_gone() {
+    let options = NatsBoxOptions {
+        extra_config: "mappings { \"$O.c.C.>\": \"nowhere.>\" }\n".to_owned(),
+        ..NatsBoxOptions::default()
+    };
+    let nats = NatsBox::start_with(options).await.unwrap();
+    let mut lattice = Lattice::start::<BlobstoreNats>().await;
+    let blobs = lattice.link("app", &[("cluster_uri", &nats.url)]).await;
+    blobs.create("c").await.unwrap();
+    let error = blobs.set("c", "o", b"x").await.unwrap_err();
+    assert!(error.contains("the backend did not do it"), "{error}");
+    blobs.delete_container("c").await.unwrap();
+    let error = blobs.set("c", "o", b"x").await.unwrap_err();
+    assert!(error.contains("there is no container"), "{error}");
+}

@@ -1,8 +1,9 @@
 //! Bodies on their way out and in.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use lattice_provider_sdk::chain;
 use lattice_rpc::http::IncomingBody;
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use crate::fault::{Fault, Stage, code_of};
 
@@ -35,8 +36,12 @@ struct Source {
     is_left: bool,
     /// Whether no other attempt follows.
     is_last: bool,
+    /// What was read before anybody asked for it.
+    ahead: Ahead,
     sent: u64,
     most: u64,
+    /// How long the head says that it is.
+    announced: Option<u64>,
     has_begun: bool,
     /// Why it ended before its end.
     fault: Option<ErrorCode>,
@@ -44,25 +49,51 @@ struct Source {
     has_trailers: bool,
 }
 
+/// What is known of how a body goes on.
+#[derive(Debug, Default)]
+enum Ahead {
+    #[default]
+    Unread,
+    Piece(Frame<Bytes>),
+    Nothing,
+}
+
 /// Watches a body while it is sent.
 #[derive(Debug)]
 pub(crate) struct Watch(Arc<Mutex<Source>>);
 
 impl Upload {
-    pub(crate) fn new(body: IncomingBody, most: u64, has_trailers: bool) -> (Self, Watch) {
+    pub(crate) fn new(
+        body: IncomingBody,
+        most: u64,
+        announced: Option<u64>,
+        has_trailers: bool,
+    ) -> (Self, Watch) {
         let shared = Arc::new(Mutex::new(Source {
             body: Some(body),
             turn: 0,
             is_left: false,
             is_last: false,
+            ahead: Ahead::Unread,
             sent: 0,
             most,
+            announced,
             has_begun: false,
             fault: None,
             has_trailers,
         }));
         let watch = Watch(Arc::clone(&shared));
         (Self { shared, turn: 0 }, watch)
+    }
+
+    /// Waits until it is known whether there is anything in a body of unknown length. False also for
+    /// one of a known length, and for one of which nothing is known in time.
+    pub(crate) async fn begins(&self, by: Instant) -> Result<bool, ErrorCode> {
+        if self.is_end_stream() || self.size_hint().exact().is_some() {
+            return Ok(false);
+        }
+        let begins = poll_fn(|cx| self.shared.lock().poll_begin(cx));
+        timeout_at(by, begins).await.unwrap_or(Ok(false))
     }
 }
 
@@ -125,25 +156,75 @@ impl Source {
         Fault(code)
     }
 
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+    /// Reads up to the first piece, which stays to be taken.
+    fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ErrorCode>> {
+        loop {
+            let frame = match ready!(self.poll_body(cx)) {
+                Some(Err(fault)) => return Poll::Ready(Err(fault.0)),
+                Some(Ok(frame)) => Some(frame),
+                None => None,
+            };
+            let data = frame.as_ref().and_then(Frame::data_ref);
+            if data.is_some_and(Bytes::is_empty) {
+                continue;
+            }
+            self.ahead = match frame {
+                // Trailers alone, which nobody has announced, are not sent.
+                Some(frame) if frame.is_data() || self.has_trailers => Ahead::Piece(frame),
+                _ => Ahead::Nothing,
+            };
+            return Poll::Ready(Ok(matches!(self.ahead, Ahead::Piece(_))));
+        }
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let Some(body) = &mut self.body else {
             return Poll::Ready(Some(Err(Fault(ErrorCode::ConnectionTerminated))));
         };
-        let frame = match std::task::ready!(Pin::new(body).poll_frame(cx)) {
-            None => return Poll::Ready(None),
-            Some(Ok(frame)) => frame,
-            Some(Err(error)) => {
+        let next = ready!(Pin::new(body).poll_frame(cx));
+        Poll::Ready(next.map(|next| {
+            next.map_err(|error| {
                 let why = format!("the body of the request broke off: {}", chain(&error));
-                return Poll::Ready(Some(Err(self.fail(ErrorCode::InternalError(Some(why))))));
-            }
+                self.fail(ErrorCode::InternalError(Some(why)))
+            })
+        }))
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        let next = match std::mem::take(&mut self.ahead) {
+            Ahead::Piece(frame) => Some(frame),
+            Ahead::Nothing => None,
+            Ahead::Unread => match ready!(self.poll_body(cx)) {
+                Some(Err(fault)) => return Poll::Ready(Some(Err(fault))),
+                Some(Ok(frame)) => Some(frame),
+                None => None,
+            },
+        };
+        let Some(frame) = next else {
+            self.ahead = Ahead::Nothing;
+            // A server would wait for the rest, or take the next request for it.
+            let is_short = self.announced.is_some_and(|length| self.sent < length);
+            return Poll::Ready(is_short.then(|| Err(self.wrong_size())));
         };
         self.has_begun = true;
         self.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
-        if self.sent > self.most {
-            let code = ErrorCode::HttpRequestBodySize(Some(self.sent));
-            return Poll::Ready(Some(Err(self.fail(code))));
+        if self.sent > self.announced.unwrap_or(self.most).min(self.most) {
+            return Poll::Ready(Some(Err(self.wrong_size())));
         }
         Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn wrong_size(&mut self) -> Fault {
+        self.fail(ErrorCode::HttpRequestBodySize(Some(self.sent)))
+    }
+
+    /// Whether nothing more comes, as far as is known without reading.
+    fn is_over(&self) -> bool {
+        match &self.ahead {
+            Ahead::Unread => self.body.as_ref().is_some_and(Body::is_end_stream),
+            Ahead::Piece(_) => false,
+            Ahead::Nothing => true,
+        }
     }
 }
 
@@ -164,12 +245,14 @@ impl Body for Upload {
 
     fn is_end_stream(&self) -> bool {
         let source = self.shared.lock();
-        source.body.as_ref().is_some_and(Body::is_end_stream)
+        // One that is too short is read on, which tells so.
+        source.is_over() && source.announced.is_none_or(|length| length == source.sent)
     }
 
     fn size_hint(&self) -> SizeHint {
         let source = self.shared.lock();
         match &source.body {
+            Some(_) if matches!(source.ahead, Ahead::Piece(_)) => SizeHint::default(),
             Some(body) if !source.has_trailers => body.size_hint(),
             _ => SizeHint::default(),
         }
@@ -263,7 +346,7 @@ impl Body for Download {
         let timer = this
             .timer
             .get_or_insert_with(|| Box::pin(sleep_until(until)));
-        std::task::ready!(timer.as_mut().poll(cx));
+        ready!(timer.as_mut().poll(cx));
         this.fail(ErrorCode::ConnectionReadTimeout, cx)
     }
 

@@ -1,49 +1,51 @@
-//! The client of links that agree in their settings.
+//! The client of a link.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{PROXY_AUTHORIZATION, TRAILER};
+use http::header::{PROXY_AUTHORIZATION, TRAILER, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use lattice_codec::http::{ErrorCode, RequestOptions};
 use lattice_core::grant::{wanted, wanted_beside};
-use lattice_provider_sdk::LinkError;
+use lattice_provider_sdk::Shared;
 use lattice_rpc::http::IncomingBody;
 use lattice_rpc::{Context, TraceContext};
-use parking_lot::{Mutex, RwLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::base::Base;
 use crate::body::{Download, Upload, Watch};
-use crate::connect::{Connector, Kind, Places, WAITING, Waiting, Ways, reach};
+use crate::connect::{Connector, Kind, WAITING, Waiting, Ways};
 use crate::fault::{Stage, code_of, is_refused, is_told};
 use crate::pace::Pace;
+use crate::places::Places;
 use crate::reach::Reach;
 use crate::request::{add_trace, length, prepare, remove_neighbours};
 use crate::resolve::LOOKUPS_OF_LINK;
 use crate::retry::{asked_pause, ends_before};
 use crate::settings::{Http2, HttpSettings};
 use crate::stream::Answered;
-use crate::tls::{Material, TlsError};
 
-/// How long a proxy may take to be reached when a link is put or looked at.
-const PROXY_LIMIT: Duration = Duration::from_secs(3);
 /// How much later a connection is given up here than by who opens it, who knows better what it
 /// waited for.
 const GRACE: Duration = Duration::from_millis(20);
 /// How many connections of the pool may turn out to be of no use to one request.
 const MOST_IN_VAIN: u32 = 8;
+/// How long it may stay open whether a request has a body that usually has none.
+const FIRST_PIECE: Duration = Duration::from_secs(1);
 
-/// Sends requests as links with these settings say.
+/// Sends the requests of a link. Its connections are for no other: servers may take who has shown on
+/// one who it is for whoever sends on it later (NTLM, Negotiate), and the slow requests of one
+/// component are not to hold up those of another.
 #[derive(Debug)]
 pub(crate) struct LinkClient {
-    settings: HttpSettings,
+    base: Shared<Base>,
     ways: Arc<Ways>,
     /// To hosts wherever they are.
     named: Client<Connector, Upload>,
@@ -55,12 +57,9 @@ pub(crate) struct LinkClient {
     /// To proxies that look up a host of which nothing is known here.
     by_name: Client<Connector, Upload>,
     room: Arc<Semaphore>,
-    /// For looking up names, by the link that a request came through: links that agree in their
-    /// settings do not hold up one another.
-    lookups: Places,
+    /// For looking up names.
+    lookups: Arc<Semaphore>,
     denials: Pace,
-    /// Tells the TLS files from later ones.
-    mark: Mutex<u64>,
 }
 
 /// How long the stages of a request may take.
@@ -74,15 +73,14 @@ struct Waits {
 
 impl LinkClient {
     /// Makes a client; it connects when there is something to send.
-    pub(crate) async fn new(settings: &HttpSettings) -> Result<Self, LinkError> {
-        let loaded = load(settings, None).await?;
-        let (mark, tls) = loaded.ok_or_else(|| LinkError::unavailable("there is no TLS"))?;
+    pub(crate) fn new(base: Shared<Base>) -> Self {
+        let settings = &base.settings;
         let limits = &settings.limits;
         let ways = Arc::new(Ways {
-            tls: RwLock::new(Arc::new(tls)),
+            tls: Arc::clone(&base.tls),
             proxies: settings.proxies.matcher(),
             tunnel_all: settings.http2 == Http2::PriorKnowledge,
-            places: Places::new(limits.connections),
+            places: Places::new(limits.connections, limits.pooled),
             gate: settings.gate.clone(),
         });
         let client = |kind| {
@@ -92,45 +90,22 @@ impl LinkClient {
             };
             pool(settings, connector)
         };
-        Ok(Self {
+        Self {
             named: client(Kind::To(Reach::Named)),
             public: client(Kind::To(Reach::Public)),
             loopback: client(Kind::To(Reach::Loopback)),
             by_name: client(Kind::ByName),
             room: Arc::new(Semaphore::new(limits.requests)),
-            lookups: Places::new(LOOKUPS_OF_LINK),
+            lookups: Arc::new(Semaphore::new(LOOKUPS_OF_LINK)),
             denials: Pace::new(),
-            mark: Mutex::new(mark),
-            settings: settings.clone(),
+            base,
             ways,
-        })
+        }
     }
 
-    /// Looks whether the proxies are there, and reads TLS files that have changed.
-    pub(crate) async fn check(&self) -> Result<(), LinkError> {
-        if self.settings.tls.has_files() {
-            let known = *self.mark.lock();
-            if let Some((mark, tls)) = load(&self.settings, Some(known)).await? {
-                *self.mark.lock() = mark;
-                *self.ways.tls.write() = Arc::new(tls);
-            }
-        }
-        for proxy in self.ways.proxies.addresses() {
-            let usual = if proxy.scheme_str() == Some("https") {
-                443
-            } else {
-                80
-            };
-            let port = proxy.port_u16().unwrap_or(usual);
-            let host = proxy.host().unwrap_or_default();
-            let waiting = Waiting::until(Instant::now() + PROXY_LIMIT);
-            let reached = reach(host, port, |_| true, &waiting).await;
-            reached.map_err(|fault| {
-                let what = format!("could not reach the proxy at `{host}:{port}`");
-                LinkError::unavailable_because(what, fault)
-            })?;
-        }
-        Ok(())
+    /// The settings that it was made with.
+    pub(crate) fn settings(&self) -> &HttpSettings {
+        &self.base.settings
     }
 
     /// Sends a request and gives the response as soon as its head is there.
@@ -142,13 +117,12 @@ impl LinkClient {
     ) -> Result<Response<Download>, ErrorCode> {
         let (mut head, body) = request.into_parts();
         head.extensions.clear();
-        let limits = &self.settings.limits;
-        prepare(&mut head, limits)?;
+        prepare(&mut head, &self.settings().limits)?;
         let within = self.judge(context, &head)?;
         let waits = self.waits(options, context.deadline);
+        let (upload, watch) = self.upload(&mut head, body, waits).await?;
         let place = self.place(waits).await?;
-        let lookups = self.lookups_of(context);
-        let waiting = waits.waiting(&lookups);
+        let waiting = waits.waiting(&self.lookups);
         let by_name = self.ways.is_asked_by_name(&head.uri, within, &waiting);
         let by_name = by_name.await.inspect_err(|code| {
             self.tell_prohibited(context, &head, code);
@@ -160,21 +134,42 @@ impl LinkClient {
             Reach::Public => &self.public,
             Reach::Loopback => &self.loopback,
         };
-        let (upload, watch) = {
-            let has_trailers = head.headers.contains_key(TRAILER);
-            Upload::new(body, limits.request_body, has_trailers)
-        };
-        let by = (waits, lookups);
-        let sent = self.persist(client, &head, upload, &watch, by).await;
+        let sent = self.persist(client, &head, upload, &watch, waits).await;
         let response = sent.inspect_err(|code| self.tell_prohibited(context, &head, code))?;
         self.receive(response, &head.method, watch, waits, place)
     }
 
-    /// The places for lookups of the link that a call came through.
-    fn lookups_of(&self, context: &Context) -> Arc<Semaphore> {
-        let source = context.source_id.as_deref().unwrap_or_default();
-        self.lookups
-            .host(&format!("{source}\n{}", context.link_name))
+    /// The body of a request. Its head is completed where HTTP/1.1 would take the body for none, as it
+    /// does with one of unknown length if the method usually has none.
+    async fn upload(
+        &self,
+        head: &mut Parts,
+        body: IncomingBody,
+        waits: Waits,
+    ) -> Result<(Upload, Watch), ErrorCode> {
+        let settings = self.settings();
+        let announced = length(&head.headers);
+        let known = body.size_hint().exact();
+        // A server would take what comes next on the connection for the rest.
+        if announced.is_some() && known.is_some() && announced != known {
+            return Err(ErrorCode::HttpRequestBodySize(known));
+        }
+        let most = settings.limits.request_body;
+        let has_trailers = head.headers.contains_key(TRAILER);
+        let (upload, watch) = Upload::new(body, most, announced, has_trailers);
+        let has_usually_none = head.method == Method::GET || head.method == Method::HEAD;
+        let may_be_lost = has_usually_none && announced.is_none();
+        if may_be_lost && settings.http2 != Http2::PriorKnowledge {
+            // A guest may keep a body open that it never writes. Its request goes without, as in 1.x,
+            // and writing later on fails.
+            let by = waits.deadline.min(Instant::now() + FIRST_PIECE);
+            if upload.begins(by).await? {
+                // HTTP/2 does without; hyper takes it out.
+                let chunked = HeaderValue::from_static("chunked");
+                head.headers.insert(TRANSFER_ENCODING, chunked);
+            }
+        }
+        Ok((upload, watch))
     }
 
     fn tell_prohibited(&self, context: &Context, head: &Parts, code: &ErrorCode) {
@@ -185,7 +180,7 @@ impl LinkClient {
 
     /// Whether a request may be sent, and where its host may be.
     fn judge(&self, context: &Context, head: &Parts) -> Result<Reach, ErrorCode> {
-        let judged = self.settings.gate.judge(&head.method, &head.uri);
+        let judged = self.settings().gate.judge(&head.method, &head.uri);
         if let Err(code) = &judged {
             self.tell_denied(context, head, code);
         }
@@ -213,7 +208,7 @@ impl LinkClient {
 
     /// Adds what the guest does not send itself.
     fn complete(&self, head: &mut Parts, by_name: bool, trace: Option<&TraceContext>) {
-        if let (true, Some(trace)) = (self.settings.propagate_trace, trace) {
+        if let (true, Some(trace)) = (self.settings().propagate_trace, trace) {
             add_trace(&mut head.headers, trace);
         }
         let host = head.uri.host().unwrap_or_default();
@@ -226,7 +221,7 @@ impl LinkClient {
     }
 
     fn waits(&self, options: RequestOptions, deadline: Instant) -> Waits {
-        let times = &self.settings.times;
+        let times = &self.settings().times;
         let shorter = |own: Duration, asked: Option<u64>| {
             asked.map_or(own, |nanos| own.min(Duration::from_nanos(nanos)))
         };
@@ -255,13 +250,13 @@ impl LinkClient {
         head: &Parts,
         mut upload: Upload,
         watch: &Watch,
-        (waits, lookups): (Waits, Arc<Semaphore>),
+        waits: Waits,
     ) -> Result<Response<Incoming>, ErrorCode> {
-        let policy = &self.settings.retry;
+        let policy = &self.settings().retry;
         let mut left = policy.for_method(&head.method);
         let mut backoff = policy.backoff();
         loop {
-            let tried = send_once(client, head, upload, watch, waits, &lookups).await;
+            let tried = send_once(client, head, upload, watch, waits, &self.lookups).await;
             let is_worth_it = match &tried {
                 Ok(response) => policy.takes_status(response.status()),
                 Err(code) => policy.takes_error(code),
@@ -299,7 +294,7 @@ impl LinkClient {
             return Err(ErrorCode::HttpUpgradeFailed);
         }
         let (mut head, body) = response.into_parts();
-        let most = self.settings.limits.response_body;
+        let most = self.settings().limits.response_body;
         let length = length(&head.headers).filter(|_| *method != Method::HEAD);
         if let Some(length) = length
             && length > most
@@ -444,29 +439,4 @@ fn pool(settings: &HttpSettings, connector: Connector) -> Client<Connector, Uplo
         .http2_keep_alive_interval(Duration::from_secs(20))
         .http2_keep_alive_timeout(Duration::from_secs(10))
         .build(connector)
-}
-
-/// Reads the TLS files, apart from other work since it may block. Gives nothing for those that are
-/// known already by their mark.
-async fn load(
-    settings: &HttpSettings,
-    known: Option<u64>,
-) -> Result<Option<(u64, rustls::ClientConfig)>, LinkError> {
-    let (tls, http2) = (settings.tls.clone(), settings.http2);
-    let read = tokio::task::spawn_blocking(move || {
-        let made = Material::read(&tls).and_then(|material| {
-            let mark = material.mark();
-            if known == Some(mark) {
-                return Ok(None);
-            }
-            Ok(Some((mark, material.config(&tls, http2)?)))
-        });
-        made.map_err(|error: TlsError| error.of_link(&tls))
-    });
-    read.await.unwrap_or_else(|error| {
-        Err(LinkError::unavailable_because(
-            "could not read the TLS files",
-            error,
-        ))
-    })
 }

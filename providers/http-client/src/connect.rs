@@ -1,9 +1,8 @@
 //! Opening connections for the pool.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,16 +14,17 @@ use hyper_util::client::proxy::matcher::Intercept;
 use hyper_util::rt::TokioIo;
 use lattice_codec::http::ErrorCode;
 use lattice_core::grant::literal;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use crate::fault::{Fault, Stage, code_of, of_io};
+use crate::places::Places;
 use crate::proxy::{ProxyChoice, tunnel};
 use crate::reach::{Gate, Reach};
 use crate::resolve::{LOOKUPS_OF_LINK, is_number, is_unknown, resolve};
@@ -85,49 +85,12 @@ tokio::task_local! {
 /// Opens connections as a link says.
 #[derive(Debug)]
 pub(crate) struct Ways {
-    pub(crate) tls: RwLock<Arc<ClientConfig>>,
+    pub(crate) tls: Arc<RwLock<Arc<ClientConfig>>>,
     pub(crate) proxies: ProxyChoice,
     /// Whether a proxy must not read requests, since it would not understand them.
     pub(crate) tunnel_all: bool,
     pub(crate) places: Places,
     pub(crate) gate: Gate,
-}
-
-/// The right to be one of a limited number of connections, by host and port.
-#[derive(Debug)]
-pub(crate) struct Places {
-    per_host: usize,
-    hosts: Mutex<HashMap<String, Weak<Semaphore>>>,
-}
-
-impl Places {
-    pub(crate) fn new(per_host: usize) -> Self {
-        Self {
-            per_host,
-            hosts: Mutex::default(),
-        }
-    }
-
-    async fn take(&self, authority: &str, by: Instant) -> Result<OwnedSemaphorePermit, Fault> {
-        let host = self.host(authority);
-        match timeout_at(by, host.acquire_owned()).await {
-            Ok(Ok(place)) => Ok(place),
-            // Nobody closes it.
-            Ok(Err(_)) | Err(_) => Err(Fault(ErrorCode::ConnectionLimitReached)),
-        }
-    }
-
-    /// The places for one host, or whatever they are counted by.
-    pub(crate) fn host(&self, authority: &str) -> Arc<Semaphore> {
-        let mut hosts = self.hosts.lock();
-        if let Some(host) = hosts.get(authority).and_then(Weak::upgrade) {
-            return host;
-        }
-        hosts.retain(|_, host| host.strong_count() > 0);
-        let host = Arc::new(Semaphore::new(self.per_host));
-        hosts.insert(authority.to_owned(), Arc::downgrade(&host));
-        host
-    }
 }
 
 /// What the pool opens connections with.
@@ -174,10 +137,9 @@ impl Ways {
         let port = authority
             .port_u16()
             .unwrap_or(if is_https { 443 } else { 80 });
-        let place = self
-            .places
-            .take(&format!("{}:{port}", authority.host()), by)
-            .await?;
+        let target = (authority.host(), port);
+        // Without HTTP/1.1, requests can only share a connection.
+        let place = self.places.take(target, self.tunnel_all, by).await?;
         let (mut stream, mut is_proxied) = match self.proxies.of(uri) {
             None => {
                 let admits = |address| self.gate.admits(kind.reach(), address);
@@ -193,7 +155,13 @@ impl Ways {
         let mut is_h2 = false;
         if is_https {
             is_proxied = false;
-            let config = Arc::clone(&self.tls.read());
+            let mut config = Arc::clone(&self.tls.read());
+            if place.is_for_one() {
+                // The pool would keep one of HTTP/2 all the same.
+                Arc::make_mut(&mut config)
+                    .alpn_protocols
+                    .retain(|name| name != b"h2");
+            }
             stream = shake(stream, config, authority.host(), by).await?;
             if let Stream::Tls(tls) = &stream {
                 is_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
@@ -203,7 +171,7 @@ impl Ways {
             io: TokioIo::new(stream),
             is_h2,
             is_proxied,
-            _place: place,
+            place,
         })
     }
 
@@ -416,10 +384,10 @@ mod tests {
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth();
         Ways {
-            tls: RwLock::new(Arc::new(tls)),
+            tls: Arc::new(RwLock::new(Arc::new(tls))),
             proxies: Proxies::read(&settings).unwrap().matcher(),
             tunnel_all: false,
-            places: Places::new(1),
+            places: Places::new(1, 1),
             gate: Gate::new(grants.map(|text| Grants::parse(text).unwrap())),
         }
     }

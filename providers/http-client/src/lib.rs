@@ -3,7 +3,9 @@
 //! A link with this provider as target of `wasi:http/outgoing-handler` lets a component send
 //! requests, over HTTP/1.1 or HTTP/2. Bodies and trailers stream both ways. Redirects are not
 //! followed, cookies not kept, contents not unpacked: a component gets what the server sends.
-//! Request trailers go out over HTTP/1.1 when the header `trailer` announces them.
+//! Request trailers go out over HTTP/1.1 when the header `trailer` announces them. A body that a guest
+//! streams with `GET` or `HEAD` has to begin within a second, and one that differs from its
+//! `content-length` is `HTTP-request-body-size`.
 //!
 //! Values of the link's target config; the provider's own config holds for links without them.
 //!
@@ -19,6 +21,7 @@
 //! | `max_concurrent_requests` | requests at once, with those whose response is still read | 1024 |
 //! | `max_connections_per_host` | connections to one host and port | 128 |
 //! | `max_idle_per_host` | of these, how many are kept unused | 32 |
+//! | `max_pooled_connections` | connections to all hosts that are kept for further requests; more are for one request each | 1024 |
 //! | `idle_timeout_ms` | how long a connection is kept unused | 90000 |
 //! | `max_header_bytes` | the longest head of a request or response | 65536 |
 //! | `max_request_body_bytes`, `max_response_body_bytes` | the longest bodies; 0 is any | 0 |
@@ -70,14 +73,18 @@
 //! where nothing is found here and the link has no grants. With `proxy_checks` it is asked for every
 //! name, and trusted to look where that leads.
 //!
-//! One link looks up no more than eight names at once, so that slow ones do not hold up other links.
+//! All limits are each link's own, and so are its connections, so that slow requests hold up no other
+//! link, and none sends on a connection on which another has logged in. One link looks up no more than
+//! eight names at once.
 
 mod address;
+mod base;
 mod body;
 mod client;
 mod connect;
 mod fault;
 mod pace;
+mod places;
 mod provider;
 mod proxy;
 mod reach;

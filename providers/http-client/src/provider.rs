@@ -8,12 +8,13 @@ use lattice_core::StringMap;
 use lattice_core::link::carries;
 use lattice_provider_sdk::{
     Backends, ConfigChange, Features, InvalidSetting, LinkError, Provider, ProviderLink, Session,
-    Settings, Shared, Sharing, StartError, async_trait,
+    Settings, Sharing, StartError, async_trait,
 };
 use lattice_rpc::http::{HANDLE, OUTGOING_HANDLER, REQUEST, answer, take_outgoing_request};
 use lattice_rpc::{IncomingCall, RemoteError, ServeOptions};
 use tokio::time::Instant;
 
+use crate::base::Base;
 use crate::client::LinkClient;
 use crate::settings::{Http2, HttpSettings};
 
@@ -24,8 +25,8 @@ const UNTOLD: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub struct HttpClient {
     session: Session,
-    clients: Sharing<HttpSettings, LinkClient>,
-    links: Arc<Backends<Shared<LinkClient>>>,
+    bases: Sharing<HttpSettings, Base>,
+    links: Arc<Backends<LinkClient>>,
 }
 
 #[async_trait]
@@ -33,7 +34,7 @@ impl Provider for HttpClient {
     const NAME: &'static str = "http-client";
 
     async fn start(session: Session) -> Result<Arc<Self>, StartError> {
-        let links = Arc::new(Backends::<Shared<LinkClient>>::new());
+        let links = Arc::new(Backends::<LinkClient>::new());
         let options = ServeOptions {
             takes: Some(REQUEST),
             default_deadline: UNTOLD,
@@ -46,7 +47,7 @@ impl Provider for HttpClient {
             .await?;
         Ok(Arc::new(Self {
             session,
-            clients: Sharing::new(),
+            bases: Sharing::new(),
             links,
         }))
     }
@@ -58,10 +59,13 @@ impl Provider for HttpClient {
             ));
         }
         let settings = self.settings(link)?;
-        let make = || LinkClient::new(&settings);
-        let client = self.clients.get(&settings, make).await?;
-        client.check().await?;
-        self.links.put(link, Arc::new(client));
+        let base = self.bases.get(&settings, || Base::new(&settings)).await?;
+        base.check().await?;
+        // A link that is put again as it was keeps its connections.
+        let known = self.links.get(link);
+        let client = known.filter(|known| *known.settings() == settings);
+        let client = client.unwrap_or_else(|| Arc::new(LinkClient::new(base)));
+        self.links.put(link, client);
         Ok(())
     }
 
@@ -78,8 +82,8 @@ impl Provider for HttpClient {
 
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
         let settings = self.settings(link)?;
-        let make = || LinkClient::new(&settings);
-        self.clients.get(&settings, make).await?.check().await
+        let base = self.bases.get(&settings, || Base::new(&settings)).await?;
+        base.check().await
     }
 
     async fn put_config(&self, _config: &StringMap) -> ConfigChange {
@@ -118,7 +122,7 @@ fn features(settings: &HttpSettings) -> Features {
 }
 
 /// Answers one call.
-async fn serve(links: Arc<Backends<Shared<LinkClient>>>, call: IncomingCall) {
+async fn serve(links: Arc<Backends<LinkClient>>, call: IncomingCall) {
     let IncomingCall {
         context,
         mut params,

@@ -153,6 +153,7 @@ mod tests {
     const LIMITS: Limits = Limits {
         requests: 1,
         connections: 1,
+        pooled: 1,
         idle: 1,
         header: 8192,
         request_body: 10,

@@ -17,7 +17,7 @@ const LONGEST: Duration = Duration::from_secs(600);
 /// What is written into a millisecond value at most: one day.
 const DAY: u64 = 86_400_000;
 
-/// The settings of a link. Links that agree in all of them share their connections.
+/// The settings of a link. Links that agree in all of them share what is read as they say.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct HttpSettings {
     pub(crate) gate: Gate,
@@ -45,6 +45,8 @@ pub(crate) struct Times {
 pub(crate) struct Limits {
     pub(crate) requests: usize,
     pub(crate) connections: usize,
+    /// How many connections to all hosts are kept for further requests.
+    pub(crate) pooled: usize,
     pub(crate) idle: usize,
     pub(crate) header: usize,
     pub(crate) request_body: u64,
@@ -158,6 +160,7 @@ impl Limits {
         Ok(Self {
             requests: settings.number("max_concurrent_requests", 1024, 1..=1_000_000)?,
             connections: settings.number("max_connections_per_host", 128, 1..=65_536)?,
+            pooled: settings.number("max_pooled_connections", 1024, 1..=65_536)?,
             idle: settings.number("max_idle_per_host", 32, 0..=65_536)?,
             // The buffers of HTTP/1.1 are no smaller than this.
             header: settings.number("max_header_bytes", 65_536, 8192..=16_777_216)?,

@@ -12,8 +12,9 @@ use hyper_util::client::legacy::connect::{CaptureConnection, Connected, Connecti
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::client::TlsStream;
+
+use crate::places::Place;
 
 /// A stream of bytes.
 #[derive(Debug)]
@@ -88,8 +89,8 @@ pub(crate) struct Road {
     pub(crate) is_h2: bool,
     /// Whether a proxy reads the requests.
     pub(crate) is_proxied: bool,
-    /// The right to be one of the connections to the host.
-    pub(crate) _place: OwnedSemaphorePermit,
+    /// The right to be one of the link's connections.
+    pub(crate) place: Place,
 }
 
 /// Whether a connection has answered a request; one goes with each that is opened.
@@ -119,6 +120,9 @@ impl Connection for Road {
         let connected = Connected::new()
             .proxy(self.is_proxied)
             .extra(Answered::default());
+        if self.place.is_for_one() {
+            connected.poison();
+        }
         if self.is_h2 {
             connected.negotiated_h2()
         } else {

@@ -97,6 +97,30 @@ async fn connections_are_kept_and_limited() {
     assert!(server.connections() <= 3, "{}", server.connections());
 }
 
+#[tokio::test]
+async fn connections_beyond_those_that_are_kept_are_for_one_request() {
+    let lattice = Lattice::linked(&[("max_pooled_connections", "1")]).await;
+    let (first, second) = (mirror(None).await, mirror(None).await);
+    for (server, connections) in [(&first, 1), (&second, 1), (&second, 2), (&first, 1)] {
+        assert!(lattice.text(&server.url("/")).await.is_ok());
+        assert_eq!(server.connections(), connections);
+    }
+}
+
+#[tokio::test]
+async fn guests_share_no_connections() {
+    let mut lattice = Lattice::linked(&[]).await;
+    lattice.put_ready_for("other", &[]).await;
+    let server = mirror(None).await;
+    let url = server.url("/");
+    for (guest, connections) in [("guest", 1), ("other", 2), ("guest", 2), ("other", 2)] {
+        let sent = lattice.send_from(guest, get(&url), RequestOptions::default());
+        let body = sent.await.unwrap().into_body();
+        assert!(body.collect().await.is_ok());
+        assert_eq!(server.connections(), connections, "{guest}");
+    }
+}
+
 /// Many pieces of the same content.
 fn pieces(count: usize) -> impl futures::Stream<Item = Result<Frame<Bytes>, Infallible>> {
     let piece = Bytes::from(vec![b'x'; 64 * 1024]);
@@ -218,6 +242,30 @@ async fn the_first_piece_arrives_before_the_last_is_made() {
     }
 }
 
+#[tokio::test]
+async fn a_streamed_body_goes_with_a_method_that_usually_has_none() {
+    for road in [Road::Nats, Road::Process] {
+        let lattice = Lattice::linked_by(road, &[]).await;
+        let server = Server::start(None, |request| async move {
+            let is_chunked = request.headers().contains_key("transfer-encoding");
+            let body = request.into_body().collect().await.unwrap();
+            text(format!("{is_chunked} {}", body.to_bytes().len()))
+        })
+        .await;
+        for (pieces, expected) in [
+            (pieces(8).boxed(), "true 524288"),
+            (futures::stream::empty().boxed(), "false 0"),
+            // It is kept open, and nothing is written.
+            (futures::stream::pending().boxed(), "false 0"),
+        ] {
+            let sent = Request::get(server.url("/")).body(StreamBody::new(pieces));
+            let sent = lattice.send(sent.unwrap(), RequestOptions::default());
+            let body = sent.await.unwrap().into_body().collect().await.unwrap();
+            assert_eq!(body.to_bytes(), expected, "{road:?}");
+        }
+    }
+}
+
 fn trailers(value: &str) -> HeaderMap {
     HeaderMap::from_iter([("x-sum".parse().unwrap(), value.parse().unwrap())])
 }
@@ -333,4 +381,25 @@ async fn too_many_requests_at_once_are_told_after_their_time() {
         .send(get(&url), support::limits(5000, 1000, 1000))
         .await;
     assert!(next.is_ok());
+}
+
+#[tokio::test]
+async fn slow_requests_of_one_guest_hold_up_no_other() {
+    let values = &[
+        ("max_concurrent_requests", "1"),
+        ("max_connections_per_host", "1"),
+    ];
+    let mut lattice = Lattice::linked(values).await;
+    lattice.put_ready_for("other", values).await;
+    let server = Server::saying("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhel").await;
+    let url = server.url("/");
+    let held = lattice
+        .send(get(&url), RequestOptions::default())
+        .await
+        .unwrap();
+    let next = lattice
+        .send_from("other", get(&url), support::limits(5000, 5000, 1000))
+        .await;
+    assert_eq!(next.map(|next| next.status().as_u16()), Ok(200));
+    drop(held);
 }

@@ -176,6 +176,29 @@ async fn what_cannot_be_sent_is_told_before_it_is_tried() {
     assert_eq!(refused, Err(ErrorCode::HttpRequestMethodInvalid));
 }
 
+#[tokio::test]
+async fn a_body_that_differs_from_its_announced_length_is_no_request() {
+    for road in [Road::Nats, Road::Process] {
+        let lattice = Lattice::linked_by(road, &[]).await;
+        let server = Server::start(None, |request| async move {
+            let _ = request.into_body().collect().await;
+            text("ok")
+        })
+        .await;
+        for (announced, body) in [("5", ""), ("5", "abc"), ("3", "hello")] {
+            let mut sent = request("POST", &server.url("/"), body);
+            let announced = announced.parse().unwrap();
+            sent.headers_mut().insert("content-length", announced);
+            let refused = lattice.fetch(sent).await.map(|_| ());
+            let size = Some(body.len() as u64);
+            let code = ErrorCode::HttpRequestBodySize(size);
+            assert_eq!(refused, Err(code), "{road:?} {body}");
+            // What comes next is no part of it.
+            assert_eq!(lattice.text(&server.url("/")).await.unwrap(), "ok");
+        }
+    }
+}
+
 /// Breaks off the first connections, and answers on later ones.
 async fn late(broken: usize) -> Server {
     let count = Arc::new(AtomicUsize::new(0));

@@ -42,6 +42,27 @@ async fn an_authority_of_the_links_own_is_believed_and_http2_chosen() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_not_kept_is_none_of_http2() {
+    let authority = Authority::new().await;
+    authority.sign("server", "DNS:localhost").await;
+    let offering = || mirror(Some(authority.server("server", &["h2", "http/1.1"])));
+    let (first, second) = (offering().await, offering().await);
+    let root = authority.root();
+    let values = [("ssl_certs_file", &*root), ("max_pooled_connections", "1")];
+    let lattice = Lattice::linked(&values).await;
+    for (server, version, connections) in [
+        (&first, "HTTP/2.0", 1),
+        (&second, "HTTP/1.1", 1),
+        (&second, "HTTP/1.1", 2),
+        (&first, "HTTP/2.0", 1),
+    ] {
+        let text = lattice.text(&server.https("/")).await.unwrap();
+        assert!(text.contains(version), "{text}");
+        assert_eq!(server.connections(), connections);
+    }
+}
+
+#[tokio::test]
 async fn a_client_certificate_is_shown_to_who_asks() {
     let authority = Authority::new().await;
     authority.sign("server", "DNS:localhost").await;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
 use http::uri::Scheme;
+use http::{Request, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -38,6 +38,10 @@ pub(crate) struct Line {
     pub(crate) shared: Arc<Shared>,
     pub(crate) scheme: Scheme,
     watch: Arc<Watch>,
+    /// Whether there is to be no other request.
+    is_for_one: bool,
+    /// The request after which the connection ends is there. HTTP/1.1 looks after that itself.
+    has_last: CancellationToken,
     /// What a component makes of the connection once HTTP is done with it.
     tunnel: Mutex<Option<Box<Tunnel>>>,
 }
@@ -79,6 +83,8 @@ async fn run<S>(
         shared,
         scheme,
         watch: Arc::clone(&watch),
+        is_for_one: !manners.keep_alive,
+        has_last: CancellationToken::new(),
         tunnel: Mutex::new(None),
     });
     let stream = Watched::new(stream, Arc::clone(&watch));
@@ -144,6 +150,10 @@ where
                 is_closing = true;
                 connection.as_mut().graceful_shutdown();
             }
+            () = line.has_last.cancelled(), if !is_closing => {
+                is_closing = true;
+                connection.as_mut().graceful_shutdown();
+            }
         }
     };
     if let Err(error) = ended {
@@ -157,6 +167,9 @@ async fn answer(
     line: Arc<Line>,
     request: Request<Incoming>,
 ) -> Result<http::Response<Held>, std::convert::Infallible> {
+    if line.is_for_one && request.version() == Version::HTTP_2 {
+        line.has_last.cancel();
+    }
     let mut busy = line.watch.enter();
     line.watch.expects_body(!request.body().is_end_stream());
     let response = traced::handle(line, request).await?;

@@ -41,7 +41,13 @@ impl Failure {
     pub(crate) const BAD_HOST: Self = Self::new(
         StatusCode::BAD_REQUEST,
         "bad-host",
-        "the header `host` is missing, is there more than once, or names no host",
+        "the header that names the host is missing, is there more than once, or names no host",
+    );
+    /// The link is for HTTPS, and the connection is not.
+    pub(crate) const TLS_ONLY: Self = Self::new(
+        StatusCode::MISDIRECTED_REQUEST,
+        "tls-only",
+        "this is served over HTTPS only",
     );
     /// The address of the request is none.
     pub(crate) const BAD_ADDRESS: Self = Self::new(

@@ -2,22 +2,26 @@
 
 use http::header::HOST;
 use http::uri::Authority;
-use http::{HeaderValue, Request, Version};
+use http::{Request, Version};
 
 /// Whether a request names its host as RFC 9112, section 3.2 demands: one at most, one in HTTP/1.1, and
-/// none that is not one. HTTP/2 has it in the address, so the header may be missing there.
+/// none that is not one, in its address either. HTTP/2 has it there, so the header may be missing.
 pub(crate) fn is_sound<B>(request: &Request<B>) -> bool {
+    let in_address = request.uri().authority();
+    if in_address.is_some_and(|host| !is_host(host.as_str().as_bytes())) {
+        return false;
+    }
     let mut hosts = request.headers().get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
-        (Some(host), None) => is_host(host),
+        (Some(host), None) => is_host(host.as_bytes()),
         (Some(_), Some(_)) => false,
         (None, _) => request.version() != Version::HTTP_11,
     }
 }
 
 /// Whether a value is a host, perhaps with a port, and nothing else.
-fn is_host(value: &HeaderValue) -> bool {
-    let Ok(authority) = Authority::try_from(value.as_bytes()) else {
+fn is_host(value: &[u8]) -> bool {
+    let Ok(authority) = Authority::try_from(value) else {
         return false;
     };
     let (text, host) = (authority.as_str(), authority.host());
@@ -55,6 +59,19 @@ mod tests {
         for version in [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2] {
             assert!(!sound(version, &["a", "b"]), "{version:?}");
             assert!(!sound(version, &["a", "a"]), "{version:?}");
+        }
+    }
+
+    #[test]
+    fn the_host_in_an_address_is_one() {
+        for (address, is_one) in [
+            ("http://a.example:80/", true),
+            ("http://[::1]/", true),
+            ("http://u@a.example/", false),
+            ("http://u:1@a.example/", false),
+        ] {
+            let request = Request::get(address).header(HOST, "a.example");
+            assert_eq!(is_sound(&request.body(()).unwrap()), is_one, "{address}");
         }
     }
 

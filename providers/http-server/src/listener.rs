@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::uri::Authority;
 use http::{HeaderMap, Uri};
+use lattice_provider_sdk::process::is_out_of_files;
 use lattice_rpc::Peer;
 use lattice_rpc::quiet::Pace;
 use parking_lot::{Mutex, RwLock};
@@ -21,14 +22,10 @@ use tokio_util::task::TaskTracker;
 use crate::connection;
 use crate::failure::Failure;
 use crate::farewell::farewell;
+use crate::room::Room;
 use crate::route::{Found, Routes};
 use crate::settings::ConnectionLimits;
-
-/// How many connections one provider holds; further ones are closed.
-pub(crate) const MAX_CONNECTIONS: usize = 16_384;
-
-/// How many that are closed are listened to at once; others are only closed.
-const MAX_FAREWELLS: usize = 256;
+use crate::spare::{Spare, dismiss};
 
 /// Told to a client for which there is no room.
 const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
@@ -107,7 +104,7 @@ impl Listener {
         address: SocketAddr,
         peer: Peer,
         routes: Routes,
-        room: Arc<Semaphore>,
+        room: Room,
     ) -> io::Result<Self> {
         let socket = bound(address)?;
         let local = socket.local_addr()?;
@@ -118,7 +115,7 @@ impl Listener {
                 peer,
                 authority,
                 routes: RwLock::new(routes),
-                farewells: Arc::new(Semaphore::new(MAX_FAREWELLS)),
+                farewells: Arc::new(Semaphore::new(room.farewells())),
             }),
             room,
             lines: Mutex::new(closing.child_token()),
@@ -126,6 +123,7 @@ impl Listener {
             abort: CancellationToken::new(),
             connections: TaskTracker::new(),
             turned_away: Pace::default(),
+            not_accepted: Pace::default(),
         });
         tracing::info!(address = %local, "listening");
         Ok(Self {
@@ -196,7 +194,7 @@ fn bound(address: SocketAddr) -> io::Result<TcpListener> {
 /// Takes connections in.
 struct Accept {
     shared: Arc<Shared>,
-    room: Arc<Semaphore>,
+    room: Room,
     /// Stops accepting and lets connections end after the request at hand.
     closing: CancellationToken,
     /// Lets those that are there end so, and is another one for those that come after that.
@@ -205,10 +203,12 @@ struct Accept {
     abort: CancellationToken,
     connections: TaskTracker,
     turned_away: Pace,
+    not_accepted: Pace,
 }
 
 impl Accept {
     async fn run(self: Arc<Self>, socket: TcpListener) {
+        let mut spare = Spare::new();
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -216,15 +216,35 @@ impl Accept {
                 accepted = socket.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _)) => match Arc::clone(&self.room).try_acquire_owned() {
-                    Ok(permit) => self.take_in(stream, permit),
-                    Err(_) => self.turn_away(stream),
+                Ok((stream, _)) => match self.room.enter() {
+                    Some(permit) => self.take_in(stream, permit),
+                    None => self.turn_away(stream),
                 },
-                Err(error) => {
-                    tracing::warn!(%error, "could not accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+                Err(error) => self.go_on_after(&error, &socket, &mut spare).await,
             }
+        }
+    }
+
+    /// Lets the next client go where the process has no open file left for it, and waits for a moment
+    /// where that cannot be done either.
+    async fn go_on_after(&self, error: &io::Error, socket: &TcpListener, spare: &mut Spare) {
+        if let Some(untold) = self.not_accepted.turn() {
+            tracing::warn!(%error, untold, "could not accept a connection");
+        }
+        let next = match is_out_of_files(error) {
+            true => spare.accept(socket).await,
+            false => None,
+        };
+        let is_let_go = next.is_some();
+        if let Some(stream) = next {
+            let words = self.shared.manners().tls.is_none().then_some(NO_ROOM);
+            if let Err(error) = dismiss(stream, words) {
+                tracing::debug!(%error, "could not tell a client that there is no room");
+            }
+        }
+        spare.renew();
+        if !is_let_go {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
         }
     }
 
@@ -241,7 +261,7 @@ impl Accept {
         }
         if let Some(untold) = self.turned_away.turn() {
             tracing::error!(
-                most = MAX_CONNECTIONS,
+                most = self.room.most(),
                 untold,
                 "closed a new connection: there are as many as this server keeps"
             );

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use http::header::{ALLOW, CACHE_CONTROL, HOST, TRANSFER_ENCODING};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
@@ -30,7 +30,7 @@ pub(crate) async fn handle(
     line: Arc<Line>,
     mut request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Infallible> {
-    let route = match find(&line.shared, &request) {
+    let route = match find(&line, &request) {
         Ok(Found { route, params }) => {
             if route.has_path() {
                 set_params(request.headers_mut(), params);
@@ -60,12 +60,17 @@ pub(crate) async fn handle(
 }
 
 /// The link that a request belongs to. Two programs that take different hosts from one request would
-/// not agree on that, so a request has to name one.
-fn find(shared: &Shared, request: &Request<Incoming>) -> Result<Found, Failure> {
+/// not agree on that, so a request has to name one. What belongs to a link for HTTPS is not served without,
+/// however the connection has come about.
+fn find(line: &Line, request: &Request<Incoming>) -> Result<Found, Failure> {
     if !host::is_sound(request) {
         return Err(Failure::BAD_HOST);
     }
-    shared.route(request.uri(), request.headers())
+    let found = line.shared.route(request.uri(), request.headers())?;
+    if found.route.identity().is_some() && line.scheme != Scheme::HTTPS {
+        return Err(Failure::TLS_ONLY);
+    }
+    Ok(found)
 }
 
 /// Tells the component what stands in place of the parameters of its path, if that has any. What a
@@ -139,6 +144,7 @@ async fn pass_on(
         None => return Failure::BAD_ADDRESS.response(),
     };
     let described = Described::of(&parts);
+    let is_head = parts.method == Method::HEAD;
     let (offer, body) = match offer {
         Some((offer, from_client)) => (Some(offer), RequestBody::Tunnel(from_client)),
         None => (None, RequestBody::take(body, &route.body).await),
@@ -151,7 +157,7 @@ async fn pass_on(
         described.tell_of_client(route, &failure);
         return failure.response();
     }
-    match answer {
+    match answer.and_then(|response| sound(response, is_head)) {
         Ok(response) => match offer {
             Some(offer) => taken(line, offer.answered(response)),
             None => from_component(response),
@@ -227,6 +233,42 @@ fn taken(line: &Line, answered: Answered) -> Response<ReplyBody> {
     }
 }
 
+/// Refuses an answer that does not announce its body as long as it is: what is over, or what follows, a
+/// client would take for the next answer. A body that still comes is cut at what was announced.
+fn sound(
+    response: Response<IncomingBody>,
+    is_head: bool,
+) -> Result<Response<IncomingBody>, HttpError> {
+    let mut announced = response.headers().get_all(CONTENT_LENGTH).iter();
+    let Some(first) = announced.next() else {
+        return Ok(response);
+    };
+    let length = number(first).filter(|_| announced.next().is_none());
+    let status = response.status();
+    // Such an answer announces what another one would have.
+    let has_none = is_head
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let known = response.body().size_hint().exact().filter(|_| !has_none);
+    match length {
+        Some(length) if known.is_none_or(|known| known == length) => Ok(response),
+        _ => {
+            let body = match known {
+                Some(known) => format!("has {known} bytes"),
+                None => "has one length".to_owned(),
+            };
+            let why = format!("the answer announces {first:?} where its body {body}");
+            Err(CallError::Protocol(why).into())
+        }
+    }
+}
+
+fn number(value: &HeaderValue) -> Option<u64> {
+    let digits = value.to_str().ok()?;
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| is_number)
+}
+
 fn from_component(response: Response<IncomingBody>) -> Response<ReplyBody> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         // There is no connection to hand over, so a client must not be told that there is.
@@ -238,11 +280,9 @@ fn from_component(response: Response<IncomingBody>) -> Response<ReplyBody> {
     response
 }
 
-/// The address with scheme and authority, which a request line usually leaves out.
+/// The address with scheme and authority, which a request line usually leaves out. The scheme is that of
+/// the connection, whatever the client says.
 fn full_address(shared: &Shared, scheme: Scheme, parts: &http::request::Parts) -> Option<Uri> {
-    if parts.uri.authority().is_some() && parts.uri.scheme().is_some() {
-        return Some(parts.uri.clone());
-    }
     let authority = match (parts.uri.authority(), parts.headers.get(HOST)) {
         (Some(authority), _) => authority.clone(),
         (None, Some(host)) => Authority::try_from(host.as_bytes()).ok()?,

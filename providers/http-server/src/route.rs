@@ -17,7 +17,7 @@ use crate::cors::Cors;
 use crate::failure::Failure;
 use crate::order::Turn;
 use crate::place::{PathParams, Shape};
-use crate::settings::{BodyLimits, ConnectionLimits, LinkSettings, Mode, PathPlace, Place};
+use crate::settings::{BodyLimits, ConnectionLimits, LinkSettings, Mode, PathPlace, Place, Tls};
 use crate::tls::Identity;
 use crate::traced::carried;
 
@@ -87,10 +87,18 @@ impl Route {
         self.tls.as_ref().map(|(_, identity)| identity)
     }
 
+    fn files(&self) -> Option<&Tls> {
+        Some(self.identity()?.files())
+    }
+
+    /// Whether clients are shown the same certificate, or none, whichever of the two is asked.
+    pub(crate) fn shows_like(&self, other: &Self) -> bool {
+        self.files() == other.files()
+    }
+
     /// Whether connections are treated alike, whichever of the two is asked.
-    fn greets_like(&self, other: &Self) -> bool {
-        let files = |route: &Self| route.identity().map(|identity| identity.files().clone());
-        files(self) == files(other)
+    pub(crate) fn greets_like(&self, other: &Self) -> bool {
+        self.shows_like(other)
             && self.keep_alive == other.keep_alive
             && self.connection == other.connection
     }
@@ -322,6 +330,11 @@ impl Routes {
         firsts.min_by_key(|route| route.number)
     }
 
+    /// The link whose settings hold for connections, where that came before another one.
+    pub(crate) fn before(&self, route: &Route) -> Option<&Arc<Route>> {
+        self.any().filter(|first| first.number < route.number)
+    }
+
     /// Changes something, and says whether connections are treated in another way then.
     pub(crate) fn change(&mut self, change: impl FnOnce(&mut Self)) -> bool {
         let before = self.any().cloned();
@@ -337,7 +350,7 @@ impl Routes {
         let path = uri.path();
         let mut missing = Failure::NO_ROUTE;
         if !self.hosts.is_empty() {
-            match routing_host(&self.header, uri, headers) {
+            match routing_host(&self.header, uri, headers)? {
                 Some(host) => {
                     let host = host.trim().to_ascii_lowercase();
                     // A client names the port unless it is the usual one; links rarely do.
@@ -354,15 +367,25 @@ impl Routes {
     }
 }
 
-fn routing_host<'a>(header: &HeaderName, uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+/// The host that a request is for, if it names one. One that names several is refused: whoever has checked
+/// it before may have looked at another one.
+fn routing_host<'a>(
+    header: &HeaderName,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+) -> Result<Option<&'a str>, Failure> {
     if *header == HOST
         && let Some(authority) = uri.authority()
     {
         // HTTP/2 has the host in the address, which goes before the header in HTTP/1.1 too (RFC 9112,
         // section 3.2.2).
-        return Some(authority.as_str());
+        return Ok(Some(authority.as_str()));
     }
-    headers.get(header)?.to_str().ok()
+    let mut named = headers.get_all(header).iter();
+    match (named.next(), named.next()) {
+        (_, Some(_)) => Err(Failure::BAD_HOST),
+        (host, None) => Ok(host.and_then(|host| host.to_str().ok())),
+    }
 }
 
 fn without_port(host: &str) -> &str {
@@ -386,9 +409,25 @@ mod tests {
             Uri::from_static("http://a.example/x"),
             Uri::from_static("/x"),
         );
-        assert_eq!(routing_host(&HOST, &full, &headers), Some("a.example"));
-        assert_eq!(routing_host(&HOST, &path, &headers), Some("b.example"));
-        assert_eq!(routing_host(&other, &full, &headers), Some("c.example"));
+        for (header, uri, host) in [
+            (&HOST, &full, "a.example"),
+            (&HOST, &path, "b.example"),
+            (&other, &full, "c.example"),
+        ] {
+            assert_eq!(routing_host(header, uri, &headers), Ok(Some(host)));
+        }
+    }
+
+    #[test]
+    fn a_request_that_names_several_hosts_is_for_none() {
+        let (other, path) = (HeaderName::from_static("x-host"), Uri::from_static("/"));
+        let mut headers = HeaderMap::new();
+        assert_eq!(routing_host(&other, &path, &headers), Ok(None));
+        for name in ["a.example", "b.example"] {
+            headers.append(&other, HeaderValue::from_static(name));
+        }
+        let found = routing_host(&other, &path, &headers);
+        assert_eq!(found, Err(Failure::BAD_HOST));
     }
 
     #[test]

@@ -3,16 +3,15 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_provider_sdk::{ConfigChange, LinkError, LinkKey, Session, Shared};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::listener::{Listener, MAX_CONNECTIONS};
+use crate::listener::Listener;
+use crate::room::Room;
 use crate::route::{Route, Routes};
 use crate::settings::{Mode, PathPlace, Place};
 use crate::tls::Identity;
@@ -23,7 +22,7 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// Owns the sockets.
 pub(crate) struct Servers {
     session: Session,
-    room: Arc<Semaphore>,
+    room: Room,
     table: Mutex<Table>,
     /// Sockets that are closed while requests are still being answered.
     draining: TaskTracker,
@@ -40,7 +39,7 @@ pub(crate) struct Wanted {
 pub(crate) struct Standing {
     /// What it shows to clients.
     pub(crate) identity: Option<Shared<Identity>>,
-    /// Why its requests go to another component, if they do.
+    /// Why its requests go to another component, or are not served as it wants, if that is so.
     pub(crate) waits: Option<LinkError>,
 }
 
@@ -48,7 +47,7 @@ impl Servers {
     pub(crate) fn new(session: Session) -> Self {
         Self {
             session,
-            room: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            room: Room::new(),
             table: Mutex::default(),
             draining: TaskTracker::new(),
         }
@@ -63,6 +62,10 @@ impl Servers {
             let address = wanted.address;
             let what = format!("{address} is still in use by links that route by another header");
             return Err(LinkError::unavailable(what));
+        }
+        // One that waits for its place may have other TLS: with its turn that may be right.
+        if table.owner(&home).is_none() {
+            table.check_greeting(&wanted, &home)?;
         }
         self.enter(&mut table, wanted)
             .map_err(|e| home.not_listening(e))?;
@@ -84,6 +87,10 @@ impl Servers {
         }
         if stays && let Some(owner) = table.in_the_way(&key, &old, &home) {
             return Err(home.is_of(&owner));
+        }
+        // Where the config of the provider has changed, the other links follow.
+        if stays && table.owner(&home).is_none_or(|owner| owner == key) {
+            table.check_greeting(&wanted, &home)?;
         }
         if old.address != home.address {
             match self.enter(&mut table, wanted) {
@@ -116,7 +123,7 @@ impl Servers {
         let mut routes = Routes::new(&mode);
         routes.add(route);
         let peer = self.session.peer().clone();
-        let listener = Listener::bind(address, peer, routes, Arc::clone(&self.room))?;
+        let listener = Listener::bind(address, peer, routes, self.room.clone())?;
         table.listeners.insert(address, listener);
         Ok(())
     }
@@ -135,9 +142,16 @@ impl Servers {
         let routes = listener.shared().routes().read();
         let route = routes.of(key, &home.place).ok_or_else(nowhere)?;
         let owner = routes.owner(&home.place).filter(|owner| *owner != key);
+        let waits = owner.map(|owner| home.is_of(owner));
+        let is_apart = || {
+            let first = routes
+                .before(route)
+                .filter(|first| !first.shows_like(route));
+            first.map(|first| home.greets_for(&first.key))
+        };
         Ok(Standing {
             identity: route.identity().cloned(),
-            waits: owner.map(|owner| home.is_of(owner)),
+            waits: waits.or_else(is_apart),
         })
     }
 
@@ -201,6 +215,33 @@ impl Table {
             .cloned()
     }
 
+    /// Refuses a link whose TLS is not that of the connections it would be served over, and tells of what
+    /// else of its settings has no effect: all that comes to an address begins in one way, before it is
+    /// known whom it is for.
+    fn check_greeting(&self, wanted: &Wanted, home: &Home) -> Result<(), LinkError> {
+        let Some(listener) = self.listeners.get(&wanted.address) else {
+            return Ok(());
+        };
+        let (routes, route) = (listener.shared().routes().read(), &wanted.route);
+        let Some(first) = routes.before(route) else {
+            return Ok(());
+        };
+        if !first.shows_like(route) {
+            return Err(home.greets_for(&first.key));
+        }
+        if !first.greets_like(route) {
+            tracing::warn!(
+                component = %route.key.peer,
+                link = %route.key.name,
+                address = %home.address,
+                first = %first.key.peer,
+                "the limits of connections and `disable_keepalive` of a link have no effect: those of \
+                 the link that came first hold for the address"
+            );
+        }
+        Ok(())
+    }
+
     /// Who has the place that a link wants, while it has one itself.
     fn in_the_way(&self, key: &LinkKey, old: &Home, new: &Home) -> Option<LinkKey> {
         let owner = self.owner(new).filter(|owner| owner != key)?;
@@ -245,6 +286,17 @@ impl Home {
     fn not_listening(&self, error: io::Error) -> LinkError {
         let what = format!("could not listen on {}", self.address);
         LinkError::unavailable_because(what, error)
+    }
+
+    /// Says that connections begin as another link wants.
+    fn greets_for(&self, first: &LinkKey) -> LinkError {
+        let LinkKey { peer, name, .. } = first;
+        LinkError::unavailable(format!(
+            "connections to {} have the TLS of the link `{name}` to `{peer}`, which came first: give this \
+             link the same `tls_cert_file` and `tls_priv_key_file`, or none where that has none, or an \
+             `address` of its own",
+            self.address
+        ))
     }
 
     /// Says whose place it is.

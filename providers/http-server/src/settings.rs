@@ -24,7 +24,7 @@
 //! | `timeout_ms` | how long the component may take, the body of the request included, else 408 | the host's `--call-timeout-ms`, 5 s, else 504; see below |
 //! | `readonly_mode` | only GET and HEAD, else 405 | `false` |
 //! | `cache_control` | the header of successful GETs that have none | |
-//! | `disable_keepalive` | one request per connection | `false` |
+//! | `disable_keepalive` | one request per connection; over HTTP/2 those that come with the first | `false` |
 //! | `tls_cert_file`, `tls_priv_key_file` | HTTPS (address mode) | |
 //! | `max_body_bytes` | how large the body of a request may be, else 413; 0 is any | 0 |
 //! | `body_timeout_ms` | how long the client may pause within a body, else 408 | 60000 |
@@ -54,7 +54,13 @@
 //!
 //! A request has to name one host: one of HTTP/1.1 without the header `host`, and any with more than
 //! one or with one that is none, is refused with 400 (RFC 9112, section 3.2). Where the address of the
-//! request has a host, as in HTTP/2, that goes before the header.
+//! request has a host, as in HTTP/2, that goes before the header. Where another header names the host, it
+//! may be there once only. The scheme that a component sees is that of the connection.
+//!
+//! Links that share an address in address mode share how connections to it begin: the TLS files of the
+//! one that came first hold, and a link with other ones is not ready beside it. What belongs to a link
+//! for HTTPS is never served without, but refused with 421. A server keeps as many connections as half of
+//! the files that its process may have open, 16384 at most.
 //!
 //! TLS files that change are read again within five seconds, for new connections. While they cannot
 //! be used the old certificate stays, and the link's state says why.

@@ -228,6 +228,20 @@ async fn a_connection_has_as_many_streams_as_the_link_says() {
 }
 
 #[tokio::test]
+async fn a_connection_of_http_2_that_is_not_kept_ends_after_the_request_at_hand() {
+    let mut lattice = Lattice::start(&[]).await;
+    let address = free_address();
+    let values = [("address", address.as_str()), ("disable_keepalive", "true")];
+    lattice.put_ready(&link("count", &values)).await;
+    let _component = counting(&lattice).await;
+    let (mut sender, ended) = http2(&address).await;
+    let answer = sender.send_request(over_http2(&address)).await;
+    assert_eq!(whole(answer.unwrap()).await.1, "0");
+    let ended = tokio::time::timeout(PATIENCE, ended).await;
+    ended.expect("the connection ends").unwrap();
+}
+
+#[tokio::test]
 async fn a_flood_of_requests_that_are_given_up_ends_its_connection_only() {
     let mut lattice = Lattice::start(&[]).await;
     let address = free_address();

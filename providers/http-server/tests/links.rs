@@ -256,6 +256,75 @@ async fn https_speaks_both_versions() {
     assert_eq!(response.version(), http::Version::HTTP_2);
 }
 
+/// The link to a component that has a path at an address, with TLS or without.
+fn at(address: &str, target: &str, path: &str, has_tls: bool) -> lattice_core::ResolvedLink {
+    let (cert, key) = (data("localhost.pem"), data("localhost.key"));
+    let mut values = vec![("address", address), ("path", path)];
+    if has_tls {
+        values.push(("tls_cert_file", cert.as_str()));
+        values.push(("tls_priv_key_file", key.as_str()));
+    }
+    link(target, &values)
+}
+
+#[tokio::test]
+async fn a_link_for_https_is_not_ready_where_connections_begin_without() {
+    let mut lattice = Lattice::start(&[]).await;
+    let address = free_address();
+    let (plain, secret) = (
+        at(&address, "a", "/a", false),
+        at(&address, "b", "/b", true),
+    );
+    lattice.put_ready(&plain).await;
+    lattice.put(&secret).await;
+    let report = lattice.report().await;
+    assert_eq!((report.state, &*report.target), (LinkState::Failed, "b"));
+    let reason = report.reason.unwrap();
+    let told = format!("connections to {address} have the TLS of the link `default` to `a`");
+    assert!(reason.starts_with(&told), "{reason}");
+    let (response, _) = fetch(&address, get("/b")).await;
+    assert_eq!(response.status(), 404);
+    // Alone at its address it has what it wants.
+    lattice.delete(&plain).await;
+    let is_ready = async {
+        loop {
+            let report = lattice.report().await;
+            if (report.state, &*report.target) == (LinkState::Ready, "b") {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, is_ready).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_link_for_https_whose_turn_comes_is_not_served_without() {
+    let mut lattice = Lattice::start(&[]).await;
+    let address = free_address();
+    let (first, before) = (
+        at(&address, "a", "/a", false),
+        at(&address, "b", "/b", false),
+    );
+    lattice.put_ready(&first).await;
+    lattice.put_ready(&before).await;
+    lattice.put(&at(&address, "c", "/b", true)).await;
+    assert_eq!(lattice.report().await.state, LinkState::Failed);
+    let _components = (lattice.named("b").await, lattice.named("c").await);
+    assert_eq!(body_at(&address, "/b").await, "b");
+    lattice.delete(&before).await;
+    let refused = async {
+        loop {
+            let (response, body) = fetch(&address, get("/b")).await;
+            assert_ne!(body, "c");
+            if response.status() == 421 {
+                assert!(body.starts_with(b"tls-only"), "{body:?}");
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, refused).await.unwrap();
+}
+
 #[tokio::test]
 async fn missing_tls_files_are_told_and_awaited() {
     let mut lattice = Lattice::start(&[]).await;

@@ -8,21 +8,30 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use async_nats::Client;
-use lattice_core::provider::{HostData, SecretText};
+use futures::StreamExt as _;
+use lattice_core::link::LinkState;
+use lattice_core::provider::{HostData, LinkReport, SecretText};
 use lattice_core::subject::ProviderSubjects;
-use lattice_core::{ComponentId, LatticeName};
+use lattice_core::{ComponentId, LatticeName, LinkRules, Locality, ResolvedLink, StringMap};
 use lattice_nats_box::NatsBox;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const BINARY: &str = env!("CARGO_BIN_EXE_http-server-provider");
 
 fn host_data(url: &str) -> String {
+    host_data_with(url, Vec::new())
+}
+
+fn host_data_with(url: &str, links: Vec<ResolvedLink>) -> String {
     let own = nkeys::XKey::new().seed().unwrap();
     let data = HostData {
         host_id: "NHOST".into(),
         lattice_rpc_prefix: "default".into(),
         lattice_rpc_url: SecretText::new(url),
         provider_key: "http".into(),
+        link_definitions: links,
         host_xkey_public_key: nkeys::XKey::new().public_key(),
         provider_xkey_private_key: SecretText::new(own),
         ..HostData::default()
@@ -31,7 +40,18 @@ fn host_data(url: &str) -> String {
 }
 
 fn command() -> Command {
-    let mut command = Command::new(BINARY);
+    piped(Command::new(BINARY))
+}
+
+/// The binary with the limit of open files that `ulimit` makes of some arguments.
+fn limited(limit: &str) -> Command {
+    let mut command = Command::new("/bin/sh");
+    let script = format!("ulimit {limit}; exec \"$1\"");
+    command.args(["-c", &script, "sh", BINARY]);
+    piped(command)
+}
+
+fn piped(mut command: Command) -> Command {
     command
         .env_clear()
         .stdin(Stdio::piped())
@@ -41,7 +61,11 @@ fn command() -> Command {
 }
 
 fn start(input: &str) -> Child {
-    let mut child = command().spawn().unwrap();
+    start_as(command(), input)
+}
+
+fn start_as(mut command: Command, input: &str) -> Child {
+    let mut child = command.spawn().unwrap();
     // A process that has refused its arguments may have closed its input.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child
@@ -137,6 +161,98 @@ async fn until_ended(pid: &str) {
         }
     };
     tokio::time::timeout(PATIENCE, ended).await.unwrap();
+}
+
+/// A link to a component, as a host tells of it.
+fn link_at(address: &str) -> ResolvedLink {
+    ResolvedLink {
+        source_id: "http".into(),
+        target: "nobody".into(),
+        name: "default".into(),
+        wit_namespace: "wasi".into(),
+        wit_package: "http".into(),
+        interfaces: vec!["incoming-handler".into()],
+        source_config: StringMap::from([("address".to_owned(), address.to_owned())]),
+        target_config: StringMap::new(),
+        source_secrets: None,
+        target_secrets: None,
+        locality: Locality::default(),
+        rules: LinkRules::default(),
+        ruled: false,
+    }
+}
+
+/// What a client is told until its connection is closed, which may ask or not.
+async fn told(stream: &mut TcpStream, asked: &str) -> String {
+    let mut told = Vec::new();
+    let talk = async {
+        stream.write_all(asked.as_bytes()).await?;
+        stream.read_to_end(&mut told).await
+    };
+    // One that is let go may be cut off in the middle.
+    let _ = tokio::time::timeout(PATIENCE, talk)
+        .await
+        .expect("the connection is closed");
+    String::from_utf8_lossy(&told).into_owned()
+}
+
+#[tokio::test]
+async fn clients_that_use_up_the_open_files_are_let_go_and_others_served_after_them() {
+    let nats_box = NatsBox::start().await.unwrap();
+    let nats = nats_box.client().await.unwrap();
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    drop(socket);
+    let mut reports = nats.subscribe(subjects().link_status()).await.unwrap();
+    lattice_nats_box::taken_in(&nats).await.unwrap();
+    let data = host_data_with(&nats_box.url, vec![link_at(&address)]);
+    let child = start_as(limited("-n 160"), &data);
+    let report = tokio::time::timeout(PATIENCE, reports.next()).await;
+    let report: LinkReport = serde_json::from_slice(&report.unwrap().unwrap().payload).unwrap();
+    assert_eq!(report.state, LinkState::Ready, "{report:?}");
+    let mut clients = Vec::new();
+    for _ in 0..240 {
+        clients.push(TcpStream::connect(&address).await.unwrap());
+    }
+    // Half of the open files are for connections.
+    assert!(told(&mut clients[80], "").await.starts_with("HTTP/1.1 503"));
+    told(&mut clients[239], "").await;
+    drop(clients);
+    let served = async {
+        loop {
+            let mut client = TcpStream::connect(&address).await.unwrap();
+            let request = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+            // It has got as far as the link, and not only to a server without room.
+            if told(&mut client, request).await.contains("not-served") {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, served).await.unwrap();
+    signal(child.id(), "-TERM");
+    assert!(output(child).await.status.success());
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_process_may_open_as_many_files_as_the_system_lets_it() {
+    let nats_box = NatsBox::start().await.unwrap();
+    let nats = nats_box.client().await.unwrap();
+    let child = start_as(limited("-S -n 100"), &host_data(&nats_box.url));
+    until_healthy(&nats).await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let numbers: Vec<_> = line.unwrap().split_whitespace().skip(3).collect();
+    let most = numbers[1].parse().unwrap_or(u64::MAX);
+    assert_eq!(
+        numbers[0].parse::<u64>(),
+        Ok(most.min(65_536)),
+        "{numbers:?}"
+    );
+    signal(child.id(), "-TERM");
+    assert!(output(child).await.status.success());
 }
 
 #[tokio::test]

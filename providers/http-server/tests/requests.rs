@@ -394,3 +394,51 @@ async fn bad_requests_are_refused() {
     assert!(raw(&address, no_host).await.contains("200"));
     assert_eq!(body_at(&address, "/").await, "a");
 }
+
+#[tokio::test]
+async fn an_answer_that_is_not_as_long_as_it_says_is_refused() {
+    let mut lattice = Lattice::start(&[]).await;
+    let address = free_address();
+    lattice
+        .put_ready(&link("a", &[("address", &address)]))
+        .await;
+    let _component = lattice
+        .component("a", |_, request| async move {
+            let mut response = text("hello");
+            let lengths = request.uri().path()[1..].split('-');
+            for length in lengths.filter(|length| !length.is_empty()) {
+                let headers = response.headers_mut();
+                headers.append("content-length", length.parse().unwrap());
+            }
+            response
+        })
+        .await;
+    for path in ["/", "/5"] {
+        assert_eq!(body_at(&address, path).await, "hello", "{path}");
+    }
+    for path in ["/2", "/9", "/5-5", "/5-6", "/+5", "/five"] {
+        let (response, body) = fetch(&address, get(path)).await;
+        assert_eq!(response.status(), StatusCode::BAD_GATEWAY, "{path}");
+        assert!(body.starts_with(b"bad-answer"), "{path}: {body:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_scheme_is_that_of_the_connection_whatever_the_client_says() {
+    let mut lattice = Lattice::start(&[]).await;
+    let address = free_address();
+    lattice
+        .put_ready(&link("a", &[("address", &address)]))
+        .await;
+    let _component = lattice
+        .component(
+            "a",
+            |_, request| async move { text(&request.uri().to_string()) },
+        )
+        .await;
+    let told = body_at(&address, "https://test.example:8000/x?y").await;
+    assert_eq!(told, "http://test.example:8000/x?y");
+    let (response, body) = fetch(&address, get("http://u@test.example:8000/")).await;
+    assert_eq!(response.status(), 400);
+    assert!(body.starts_with(b"bad-host"), "{body:?}");
+}

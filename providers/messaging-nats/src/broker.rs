@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::client::{PublishErrorKind, RequestErrorKind};
-use async_nats::jetstream::context::PublishErrorKind as StreamErrorKind;
+use async_nats::jetstream::context::{
+    GetStreamByNameErrorKind as FindErrorKind, PublishErrorKind as StreamErrorKind,
+};
 use async_nats::{HeaderMap, Request, StatusCode};
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -79,14 +81,27 @@ impl NatsBroker {
             let ack = jetstream.publish_with_headers(subject.clone(), headers, body);
             ack.await?.await
         };
-        sent.await.map(drop).map_err(|error| match error.kind() {
-            StreamErrorKind::StreamNotFound => MessagingError::other(format!(
-                "no stream takes `{subject}`, and the link says `jetstream`"
-            )),
+        let Err(error) = sent.await else {
+            return Ok(());
+        };
+        Err(match error.kind() {
+            StreamErrorKind::StreamNotFound => self.untaken(&subject).await,
             StreamErrorKind::TimedOut | StreamErrorKind::BrokenPipe => {
                 MessagingError::Unconfirmed { subject }
             }
             _ => MessagingError::other(chain(&error)),
+        })
+    }
+
+    /// Why nobody takes a message. While its servers choose a leader no stream does, though it is there.
+    async fn untaken(&self, subject: &str) -> MessagingError {
+        let found = self.cluster.jetstream.stream_by_subject(subject).await;
+        let is_missing = found.is_err_and(|error| error.kind() == FindErrorKind::NotFound);
+        MessagingError::other(match is_missing {
+            true => format!("no stream takes `{subject}`, and the link says `jetstream`"),
+            false => format!(
+                "nobody takes `{subject}` at the moment; the servers of its stream may be choosing a leader"
+            ),
         })
     }
 }

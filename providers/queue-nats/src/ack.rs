@@ -15,15 +15,7 @@ impl Ack {
     /// Reads a subject, of nine parts from older servers and with the domain and the account in
     /// front from others.
     pub(crate) fn read(subject: &str) -> Option<Self> {
-        let parts: Vec<&str> = subject.split('.').collect();
-        let first = match parts.len() {
-            9 => 4,
-            11.. => 6,
-            _ => return None,
-        };
-        if parts[..2] != ["$JS", "ACK"] {
-            return None;
-        }
+        let (parts, first) = parts(subject)?;
         let number = |at: usize| parts.get(first + at)?.parse::<u64>().ok();
         Some(Self {
             delivered: u32::try_from(number(0)?).unwrap_or(u32::MAX),
@@ -31,6 +23,24 @@ impl Ack {
             published_ms: number(3)? / 1_000_000,
         })
     }
+
+    /// The stream and the consumer that a subject names.
+    pub(crate) fn of_consumer(subject: &str) -> Option<(&str, &str)> {
+        let (parts, first) = parts(subject)?;
+        let part = |at: usize| parts.get(at).copied();
+        Some((part(first - 2)?, part(first - 1)?))
+    }
+}
+
+/// The parts of a subject, and which is the first that is a number.
+fn parts(subject: &str) -> Option<(Vec<&str>, usize)> {
+    let parts: Vec<&str> = subject.split('.').collect();
+    let first = match parts.len() {
+        9 => 4,
+        11.. => 6,
+        _ => return None,
+    };
+    (parts[..2] == ["$JS", "ACK"]).then_some((parts, first))
 }
 
 #[cfg(test)]
@@ -50,6 +60,9 @@ mod tests {
         assert_eq!(Ack::read(old), Some(expected));
         let new = "$JS.ACK.hub.acc.stream.consumer.3.40.50.1700000000000000000.7.token";
         assert_eq!(Ack::read(new), Some(expected));
+        for subject in [old, new] {
+            assert_eq!(Ack::of_consumer(subject), Some(("stream", "consumer")));
+        }
         assert_eq!(Ack::read("_INBOX.a"), None);
         assert_eq!(Ack::read("a.b.stream.consumer.3.40.50.1.7"), None);
     }

@@ -42,6 +42,7 @@ impl Cluster {
         let wire = Wire {
             nats: backend.client().clone(),
             jetstream: backend.jetstream().clone(),
+            domain: settings.nats.domain.as_deref().map(Arc::from),
         };
         Ok(Self {
             leases: Leases::new(wire.clone()),

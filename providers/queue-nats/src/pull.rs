@@ -24,7 +24,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::consumer::pull::BatchConfig;
 use async_nats::{Message, StatusCode, Subscriber};
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use lattice_provider_sdk::chain;
 use lattice_provider_sdk::queue::QueueError;
 use parking_lot::Mutex;
@@ -112,13 +112,13 @@ impl Puller {
             true => Waits::Not,
             false => Waits::ForFirst(wait.max(look)),
         };
-        let got = self.pull_once(wire, max, first).await?;
+        let got = self.pull_or_kept(wire, max, first).await?;
         let left = until.saturating_duration_since(Instant::now());
         if !got.is_empty() || left < SHORT_LOOK {
             return Ok(got);
         }
         // Nothing is there, or others are in line for it.
-        let mut got = self.pull_once(wire, 1, Waits::ForAll(left)).await?;
+        let mut got = self.pull_or_kept(wire, 1, Waits::ForAll(left)).await?;
         if !got.is_empty() && max > 1 && is_told {
             // What came first is not lost when asking for more fails.
             let more = self.pull_once(wire, max - 1, Waits::Not).await;
@@ -132,6 +132,21 @@ impl Puller {
         let mut late = self.late.lock();
         let count = late.len().min(max);
         late.drain(..count).collect()
+    }
+
+    /// As [`Puller::pull_once`], and when nothing comes, what a request before it was given meanwhile:
+    /// one that has got less than it asked for may be in line before this one for a moment.
+    async fn pull_or_kept(
+        &self,
+        wire: &Wire,
+        max: usize,
+        waits: Waits,
+    ) -> Result<Vec<Message>, QueueError> {
+        let got = self.pull_once(wire, max, waits).await?;
+        Ok(match got.is_empty() {
+            true => self.kept(max),
+            false => got,
+        })
     }
 
     async fn pull_once(
@@ -212,21 +227,33 @@ impl Pulling {
                 }
                 Some(how) => {
                     self.due = 0;
-                    return how;
+                    return match how {
+                        Err(QueueError::NoSuchQueue) => Err(self.unasked(consumer).await),
+                        how => how,
+                    };
                 }
             }
         }
         Ok(())
     }
 
-    /// Whether it is only the word of the end that is missing.
-    async fn unanswered(&self, consumer: &PullConsumer) -> Result<(), QueueError> {
+    /// Why nobody hears requests for messages.
+    async fn unasked(&self, consumer: &PullConsumer) -> QueueError {
+        let info = consumer.cached_info();
+        self.wire.unasked(&info.stream_name, &info.name).await
+    }
+
+    /// Whether it is only the word of the end that is missing, or all is late over a slow line.
+    async fn unanswered(&mut self, consumer: &PullConsumer) -> Result<(), QueueError> {
         let has_end = !self.wait.is_zero();
         if has_end && self.wire.connections() == self.asked_over {
             let asked = consumer.get_info();
             let answer = self.wire.answer(self.asked_over, ANSWER_LIMIT, asked);
             match answer.await {
-                Some(Ok(_)) => return Ok(()),
+                Some(Ok(_)) => {
+                    self.take_what_came();
+                    return Ok(());
+                }
                 Some(Err(error)) => return Err(QueueError::unavailable(chain(&error))),
                 None => {}
             }
@@ -234,6 +261,23 @@ impl Pulling {
         Err(QueueError::unavailable(
             "NATS did not say in time whether there are messages",
         ))
+    }
+
+    /// Takes what has come by now. The request has ended where the server answers what was asked
+    /// after it, and what it gave came before that answer.
+    fn take_what_came(&mut self) {
+        while self.due > 0
+            && let Some(answers) = &mut self.answers
+            && let Some(Some(answer)) = answers.next().now_or_never()
+        {
+            match ended(&answer) {
+                None => {
+                    self.due -= 1;
+                    self.got.push(answer);
+                }
+                Some(_) => self.due = 0,
+            }
+        }
     }
 }
 

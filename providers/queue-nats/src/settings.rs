@@ -5,13 +5,18 @@
 //! | key | meaning | default |
 //! | --- | --- | --- |
 //! | `cluster_uri` | where NATS is, several addresses separated by commas | the lattice's own NATS |
-//! | `js_domain` | the JetStream domain | none |
+//! | `js_domain` | the JetStream domain; see below | none |
 //! | `client_jwt`, `client_seed` | who connects: token and seed, or a seed alone for an nkey login | nobody in particular |
 //! | `tls_ca` | certificates to trust, as PEM text; TLS is required then | |
 //! | `tls_ca_file` | as `tls_ca`, the path of a file | |
 //! | `stream_prefix` | how the names of the streams begin | `queue_LATTICE_` |
 //! | `create` | `true`: every queue that is missing is created; `false`: none is | the link's own and dead-letter queues are |
 //! | `dead_letter` | the queue that dead letters go to | the name of their queue with `-dead` |
+//!
+//! Domains that are joined by leaf nodes have their streams apart, but subjects in common. Where two of
+//! them have a queue of the same name, each takes what is sent to either. A send through a link with a
+//! `js_domain` fails when the queue of another domain was the first to take the message; another
+//! `stream_prefix` for one of the two keeps them apart.
 //!
 //! How a queue is made that is created; where the link says one of the first three, the link's own
 //! queue is changed accordingly if it is there:

@@ -5,6 +5,7 @@
     reason = "owns the subjects of the streams and of acknowledgements"
 )]
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -14,7 +15,9 @@ use async_nats::jetstream::{AckKind, Context};
 use async_nats::{Client, HeaderMap, RequestErrorKind};
 use bytes::Bytes;
 use lattice_provider_sdk::queue::QueueError;
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::ack::Ack;
 
 /// How long JetStream may take to answer; less than the usual deadline of a call, so that the
 /// caller hears what is missing.
@@ -32,12 +35,16 @@ const GRACE: Duration = Duration::from_millis(500);
 const STORE_FAILED: u64 = 10077;
 /// Its code for a message that is larger than the stream takes.
 const MESSAGE_TOO_LARGE: u64 = 10054;
+/// Its codes for a stream and a consumer that are not there.
+const GONE: [u64; 2] = [10059, 10014];
 
 /// A connection with its JetStream.
 #[derive(Debug, Clone)]
 pub(crate) struct Wire {
     pub(crate) nats: Client,
     pub(crate) jetstream: Context,
+    /// The JetStream domain that the link says.
+    pub(crate) domain: Option<Arc<str>>,
 }
 
 /// Where a message was stored.
@@ -114,7 +121,7 @@ impl Wire {
         let answer = match answer.await {
             Some(Ok(answer)) => answer,
             Some(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
-                return Err(QueueError::NoSuchQueue);
+                return Err(self.untaken(&subject).await);
             }
             Some(Err(error)) => return Err(QueueError::unavailable(error.to_string())),
             None => return Err(self.unstored(&subject).await),
@@ -124,6 +131,7 @@ impl Wire {
         if let Some(error) = told.get("error") {
             return Err(refused(error, most));
         }
+        self.check_domain(&subject, &told).await?;
         let sequence = told.get("seq").and_then(Value::as_u64);
         match sequence {
             Some(sequence) => Ok(Stored { sequence }),
@@ -144,6 +152,72 @@ impl Wire {
         }
     }
 
+    /// Why nobody takes what is published on a subject of a stream. While its servers choose a leader
+    /// nobody does, though it is there.
+    async fn untaken(&self, subject: &str) -> QueueError {
+        let stream = stream_of(subject);
+        match self.is_gone(format!("STREAM.INFO.{stream}")).await {
+            true => QueueError::NoSuchQueue,
+            false => leaderless(stream),
+        }
+    }
+
+    /// The same of requests for messages.
+    pub(crate) async fn unasked(&self, stream: &str, consumer: &str) -> QueueError {
+        match self
+            .is_gone(format!("CONSUMER.INFO.{stream}.{consumer}"))
+            .await
+        {
+            true => QueueError::NoSuchQueue,
+            false => leaderless(stream),
+        }
+    }
+
+    /// The same of acknowledgements.
+    async fn unheard(&self, ack: &str) -> QueueError {
+        let Some((stream, consumer)) = Ack::of_consumer(ack) else {
+            return QueueError::ReceiptExpired;
+        };
+        match self.unasked(stream, consumer).await {
+            QueueError::NoSuchQueue => QueueError::ReceiptExpired,
+            error => error,
+        }
+    }
+
+    /// Whether JetStream says that what is asked about is not there.
+    async fn is_gone(&self, question: String) -> bool {
+        let told = self.told(question).await;
+        let code = told.pointer("/error/err_code").and_then(Value::as_u64);
+        code.is_some_and(|code| GONE.contains(&code))
+    }
+
+    /// What JetStream answers; null when it does not.
+    async fn told(&self, question: String) -> Value {
+        let nothing = json!({});
+        let asked = self.jetstream.request::<_, _, Value>(question, &nothing);
+        let answer = self.answer(self.connections(), ANSWER_LIMIT, asked);
+        answer.await.and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// Refuses a message that another domain than the link's has taken: those who receive through this
+    /// link need not find it. Domains have streams apart, but their subjects in common.
+    async fn check_domain(&self, subject: &str, told: &Value) -> Result<(), QueueError> {
+        let took = domain_of(told);
+        let Some(said) = self.domain.as_deref().filter(|said| *said != took) else {
+            return Ok(());
+        };
+        // What a link says may be the name that an account has for the JetStream of another one.
+        let stream = stream_of(subject);
+        let known = self.told(format!("STREAM.INFO.{stream}")).await;
+        if known.get("config").is_some() && domain_of(&known) == took {
+            return Ok(());
+        }
+        Err(QueueError::unavailable(format!(
+            "the JetStream domain `{took}` took the message, and the link says `{said}`: both have a stream \
+             on `{subject}`; another `stream_prefix` keeps them apart"
+        )))
+    }
+
     /// Acknowledges and waits for the server to say so.
     pub(crate) async fn acknowledge(&self, ack: &str, kind: AckKind) -> Result<(), QueueError> {
         let asked = self.nats.request(ack.to_owned(), kind.into());
@@ -151,7 +225,7 @@ impl Wire {
         match answer.await {
             Some(Ok(_)) => Ok(()),
             Some(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
-                Err(QueueError::ReceiptExpired)
+                Err(self.unheard(ack).await)
             }
             Some(Err(error)) => Err(QueueError::unavailable(error.to_string())),
             None => Err(silent("acknowledge a message")),
@@ -170,6 +244,24 @@ impl Wire {
 
 fn silent(what: &str) -> QueueError {
     QueueError::unavailable(format!("NATS did not {what} within {ANSWER_LIMIT:?}"))
+}
+
+fn leaderless(stream: &str) -> QueueError {
+    QueueError::unavailable(format!(
+        "nobody answers for the stream `{stream}` at the moment; its servers may be choosing a leader"
+    ))
+}
+
+/// The stream of a subject, which begins with its name.
+fn stream_of(subject: &str) -> &str {
+    subject
+        .split_once('.')
+        .map_or(subject, |(stream, _)| stream)
+}
+
+/// The domain that an answer names; empty for none.
+fn domain_of(told: &Value) -> &str {
+    told.get("domain").and_then(Value::as_str).unwrap_or("")
 }
 
 fn refused(error: &Value, most: usize) -> QueueError {

@@ -7,7 +7,7 @@ mod support;
 
 use std::time::Duration;
 
-use lattice_nats_box::{NatsBoxOptions, find_old_server};
+use lattice_nats_box::{Middleman, NatsBoxOptions, find_old_server};
 use queue_nats::QueueNats;
 use support::{Component, Lattice, Message, body, text};
 use tokio::time::Instant;
@@ -98,4 +98,35 @@ async fn a_group_at_work_keeps_nobody_waiting() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_at_work_keeps_nobody_waiting_on_an_old_server() {
     a_busy_group_is_passed_over(true).await;
+}
+
+/// Answers come later than the time for which the server looks.
+async fn a_slow_line_gives_what_is_there(is_old: bool) {
+    let (mut lattice, _near) = start(is_old).await;
+    let middleman = Middleman::before(lattice.nats.port).await.unwrap();
+    let uri = middleman.instead_of(&lattice.nats.url);
+    let config = [("queue", QUEUE), ("cluster_uri", uri.as_str())];
+    let far = lattice.link("far", "default", &config).await;
+    middleman.delay(Duration::from_millis(150));
+    for group in [None, Some("a".to_owned())] {
+        let message = Message {
+            group,
+            ..text("here")
+        };
+        far.send(QUEUE, &message).await.unwrap();
+        let got = far.receive_for(QUEUE, 1, 0, None).await.unwrap();
+        assert_eq!(got.len(), 1, "of {:?}", message.group);
+        assert_eq!((&*body(&got[0]), got[0].attempt), ("here", 1));
+        far.ack(QUEUE, &got[0]).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_wait_gets_what_is_there_over_a_slow_line() {
+    a_slow_line_gives_what_is_there(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_wait_gets_what_is_there_over_a_slow_line_from_an_old_server() {
+    a_slow_line_gives_what_is_there(true).await;
 }

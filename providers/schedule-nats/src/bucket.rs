@@ -12,6 +12,7 @@ use lattice_nats::{NewBucket, OpenBucketError};
 use lattice_provider_sdk::nats::ledger::{Change, LedgerError, Revision, Stored};
 use lattice_provider_sdk::nats::{Ledger, NatsBackend, NatsError};
 use lattice_provider_sdk::{BoxError, Session};
+use tokio::time::Instant;
 
 use crate::settings::ShopSettings;
 
@@ -19,7 +20,7 @@ use crate::settings::ShopSettings;
 const OPERATION: &str = "KV-Operation";
 /// How long a listing may take.
 const LISTING: Duration = Duration::from_secs(4);
-/// How long the next message of a listing may take.
+/// How long the next message of a listing may take, besides what the line takes.
 const NEXT: Duration = Duration::from_millis(250);
 
 /// Why the bucket cannot be used.
@@ -163,10 +164,13 @@ impl Bucket {
             deliver_policy: DeliverPolicy::LastPerSubject,
             ..OrderedConfig::default()
         };
+        let asked = Instant::now();
         let consumer = store.stream.create_consumer(config).await?;
+        // The server hears only from now on where they go, so that the first takes as long as this did.
+        let wait = NEXT + 2 * asked.elapsed();
         let info = consumer.cached_info();
         let (name, count) = (info.name.clone(), usize::try_from(info.num_pending)?);
-        let listed = take(consumer, count).await;
+        let listed = take(consumer, count, wait).await;
         // The server would keep it for a while, and has a limit.
         if let Err(error) = store.stream.delete_consumer(&name).await {
             tracing::debug!(%error, "what listed the jobs goes by itself");
@@ -183,8 +187,13 @@ pub(crate) fn next(revision: Revision) -> Revision {
     }
 }
 
-/// The values that `consumer` hands over, `count` and what is written meanwhile.
-async fn take(consumer: OrderedPushConsumer, count: usize) -> Result<Option<Vec<Bytes>>, BoxError> {
+/// The values that `consumer` hands over, `count` and what is written meanwhile. It waits `wait` for each of
+/// the former.
+async fn take(
+    consumer: OrderedPushConsumer,
+    count: usize,
+    wait: Duration,
+) -> Result<Option<Vec<Bytes>>, BoxError> {
     if count == 0 {
         return Ok(Some(Vec::new()));
     }
@@ -193,7 +202,8 @@ async fn take(consumer: OrderedPushConsumer, count: usize) -> Result<Option<Vec<
     // is still to come.
     let mut values = BTreeMap::new();
     loop {
-        let message = match tokio::time::timeout(NEXT, messages.next()).await {
+        let limit = if values.len() < count { wait } else { NEXT };
+        let message = match tokio::time::timeout(limit, messages.next()).await {
             Ok(Some(message)) => message?,
             Err(_) if values.len() >= count => {
                 return Ok(Some(values.into_values().flatten().collect()));
@@ -214,18 +224,37 @@ async fn take(consumer: OrderedPushConsumer, count: usize) -> Result<Option<Vec<
 mod tests {
     use super::*;
 
-    use lattice_nats_box::NatsBox;
+    use lattice_nats_box::{Middleman, NatsBox};
 
-    #[tokio::test]
-    async fn a_deletion_tells_up_to_where_it_went() {
-        let nats = NatsBox::start().await.unwrap();
-        let backend = NatsBackend::on(nats.client().await.unwrap(), None);
+    async fn bucket(client: async_nats::Client) -> Bucket {
         let new = NewBucket {
             name: "jobs".to_owned(),
             ..NewBucket::default()
         };
-        let ledger = Ledger::open(backend, new).await.unwrap();
-        let bucket = Bucket { ledger };
+        let ledger = Ledger::open(NatsBackend::on(client, None), new).await;
+        Bucket {
+            ledger: ledger.unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn jobs_are_listed_over_a_slow_line() {
+        let nats = NatsBox::start().await.unwrap();
+        let line = Middleman::before(nats.port).await.unwrap();
+        let client = async_nats::connect(line.instead_of(&nats.url)).await;
+        let bucket = bucket(client.unwrap()).await;
+        for key in ["a", "b"] {
+            let blank = bucket.ledger().blank();
+            bucket.write(key, "x".into(), blank).await.unwrap();
+        }
+        line.delay(Duration::from_millis(200));
+        assert_eq!(bucket.list("").await.unwrap(), ["x", "x"]);
+    }
+
+    #[tokio::test]
+    async fn a_deletion_tells_up_to_where_it_went() {
+        let nats = NatsBox::start().await.unwrap();
+        let bucket = bucket(nats.client().await.unwrap()).await;
         let write = async |read| match bucket.write("a", "x".into(), read).await.unwrap() {
             Change::Done(revision) => revision,
             Change::Outdone => panic!("nobody else writes"),

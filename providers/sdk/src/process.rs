@@ -1,10 +1,11 @@
 //! The `main` of a provider that is a process of its own.
 //!
 //! What belongs to the process is here and nowhere else: standard input, the log, signals, the
-//! exit code, and the watch over the host that started it.
+//! exit code, how many files it may open, and the watch over the host that started it.
 
 mod input;
 mod log;
+mod open_files;
 mod parent;
 
 use std::process::ExitCode;
@@ -15,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 use crate::error::chain;
 use crate::provider::Provider;
 use crate::run::run;
+
+pub use open_files::{file_limit, is_out_of_files, raise_file_limit};
 
 /// How long traces may take that have come since those that were exported before the goodbye.
 const LAST_TRACES: Duration = Duration::from_millis(50);
@@ -37,6 +40,7 @@ pub fn main<P: Provider>(version: &str) -> ExitCode {
 /// As [`main`], for a program that has read its arguments itself.
 #[must_use]
 pub fn serve<P: Provider>() -> ExitCode {
+    raise_file_limit();
     match start::<P>() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -11,6 +11,7 @@ use crate::output::Output;
 
 /// Runs until the host has stopped; all it says is in its log, on stderr.
 pub(crate) async fn run(args: Args) -> Result<Output> {
+    lattice_host_program::raise_file_limit();
     lattice_host::cli::copy_well();
     match lattice_host::cli::run(args, lattice_host_program::builtins()).await {
         Ok(()) => {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use async_nats::jetstream::kv;
 use futures::StreamExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{ALL_KEYS, Consumer, RawChange, read};
 use crate::bucket::{Bucket, Record};
@@ -60,22 +60,69 @@ pub(super) async fn collect(
     store: &kv::Store,
     consumer: &mut Consumer,
 ) -> Result<Content, StoreError> {
+    let has_copies = store.stream.cached_info().config.num_replicas > 1;
+    let is_of_all = consumer.filter == format!("{}{ALL_KEYS}", store.prefix);
+    collect_from(bucket, store, consumer, has_copies && is_of_all).await
+}
+
+/// As [`collect`]. Where there are copies, the consumer reads any of them, which may be behind of the leader
+/// that has told of the last revision. That shows in a consumer of all keys.
+async fn collect_from(
+    bucket: &Bucket,
+    store: &kv::Store,
+    consumer: &mut Consumer,
+    may_be_behind: bool,
+) -> Result<Content, StoreError> {
     let mut content = Content::default();
     let mut complete = consumer.pending == 0;
     while !complete && content.newest < consumer.last {
-        let next = timeout(bucket.limits().request, consumer.messages.next()).await;
-        let entry = next.map_err(|_| bucket.timed_out())?;
-        let entry = read(store, entry).map_err(|source| unread(bucket, source))?;
-        bucket.note_read();
-        complete = entry.pending == 0;
-        content.newest = content.newest.max(entry.revision);
-        content.take(entry.change);
+        let until = Instant::now() + bucket.limits().request;
+        complete = take_next(bucket, store, consumer, &mut content, until).await?;
+    }
+    if complete && may_be_behind && content.newest < consumer.last {
+        complete = catch_up(bucket, store, consumer, &mut content).await?;
     }
     if !complete {
         let filter = &consumer.filter;
         consumer.overtaken = add_overtaken(bucket, store, filter, &mut content).await?;
     }
     Ok(content)
+}
+
+/// Takes in what comes next; whether nothing more is ready then.
+async fn take_next(
+    bucket: &Bucket,
+    store: &kv::Store,
+    consumer: &mut Consumer,
+    content: &mut Content,
+    until: Instant,
+) -> Result<bool, StoreError> {
+    let next = timeout_at(until, consumer.messages.next()).await;
+    let entry = next.map_err(|_| bucket.timed_out())?;
+    let entry = read(store, entry).map_err(|source| unread(bucket, source))?;
+    bucket.note_read();
+    content.newest = content.newest.max(entry.revision);
+    content.take(entry.change);
+    Ok(entry.pending == 0)
+}
+
+/// Waits for what a copy that is behind does not have yet; whether nothing more is ready then. The last
+/// revision itself may be in the stream no more, so the leader is asked what there is to wait for. A copy that
+/// stays behind is an error: the next consumer may read another.
+async fn catch_up(
+    bucket: &Bucket,
+    store: &kv::Store,
+    consumer: &mut Consumer,
+    content: &mut Content,
+) -> Result<bool, StoreError> {
+    let newest = bucket.newest(store, &consumer.filter).await?;
+    let wanted = newest.min(consumer.last);
+    let until = Instant::now() + bucket.limits().request;
+    let mut complete = true;
+    while content.newest < wanted {
+        complete = take_next(bucket, store, consumer, content, until).await?;
+    }
+    Ok(complete)
 }
 
 /// Adds what was written anew before it came, and would come among the changes only: it was in the bucket all
@@ -142,12 +189,15 @@ mod tests {
     use lattice_nats::NewBucket;
     use lattice_nats_box::NatsBox;
     use tokio::sync::mpsc;
-    use tokio::time::Instant;
 
     use crate::bucket::Limits;
     use crate::raw_watch::{Guard, connects, consume, follow};
 
     async fn bucket(nats: &NatsBox) -> Bucket {
+        bucket_within(nats, Duration::from_secs(20)).await
+    }
+
+    async fn bucket_within(nats: &NatsBox, request: Duration) -> Bucket {
         let client = nats.client().await.unwrap();
         let js = async_nats::jetstream::new(client.clone());
         let new = NewBucket {
@@ -155,7 +205,7 @@ mod tests {
             ..NewBucket::default()
         };
         let limits = Limits {
-            request: Duration::from_secs(20),
+            request,
             write: Duration::from_secs(20),
         };
         Bucket::new(client, js, new, limits)
@@ -224,5 +274,56 @@ mod tests {
             _ = follow(&bucket, &store, &mut consumer, &sender, &mut guard) => panic!("it ended"),
         };
         assert_eq!(keys, ["d", "b"]);
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_is_behind_of_the_leader_is_waited_for() {
+        let nats = NatsBox::start().await.unwrap();
+        let bucket = bucket(&nats).await;
+        let store = bucket.handle().await.unwrap();
+        // As a consumer has it whose copy lacks everything yet, two of which the leader has told of.
+        let mut consumer = consume(&bucket, &store, ALL_KEYS, 2).await.unwrap();
+        for key in ["a", "b"] {
+            bucket.put(key, Bytes::from_static(b"x")).await.unwrap();
+        }
+        let collected = collect_from(&bucket, &store, &mut consumer, true).await;
+        let keys = collected.unwrap().records().into_iter().map(|of| of.key);
+        assert_eq!(keys.collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[tokio::test]
+    async fn a_last_revision_that_is_there_no_more_is_not_waited_for() {
+        let nats = NatsBox::start().await.unwrap();
+        let bucket = bucket(&nats).await;
+        for key in ["a", "b"] {
+            bucket.put(key, Bytes::from_static(b"x")).await.unwrap();
+        }
+        let store = bucket.handle().await.unwrap();
+        let key_of_last = format!("{}b", store.prefix);
+        store.stream.purge().filter(key_of_last).await.unwrap();
+        let mut consumer = consume(&bucket, &store, ALL_KEYS, 2).await.unwrap();
+        let collected = collect_from(&bucket, &store, &mut consumer, true).await;
+        assert_eq!(collected.unwrap().newest, 1);
+        store.stream.purge().await.unwrap();
+        let mut consumer = consume(&bucket, &store, ALL_KEYS, 2).await.unwrap();
+        let collected = collect_from(&bucket, &store, &mut consumer, true).await;
+        assert_eq!(collected.unwrap().newest, 0);
+    }
+
+    #[tokio::test]
+    async fn what_a_copy_says_that_stays_behind_does_not_count() {
+        let nats = NatsBox::start().await.unwrap();
+        let bucket = bucket_within(&nats, Duration::from_secs(2)).await;
+        bucket.put("a", Bytes::from_static(b"x")).await.unwrap();
+        let store = bucket.handle().await.unwrap();
+        let mut consumer = consume(&bucket, &store, "b", 1).await.unwrap();
+        // As if it were a consumer of everything, whose copy never hears of the one record.
+        consumer.filter = format!("{}{ALL_KEYS}", store.prefix);
+        let collected = collect_from(&bucket, &store, &mut consumer, true).await;
+        let error = collected.err();
+        assert!(
+            matches!(error, Some(StoreError::Timeout { .. })),
+            "{error:?}"
+        );
     }
 }

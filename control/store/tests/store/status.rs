@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lattice_core::link::LinkState;
 use lattice_core::{ComponentId, HostId, LatticeName, LinkKey, LinkStatus};
+use lattice_nats_box::Middleman;
 use lattice_store::{LatticeStore, StoreOptions};
 
 use crate::{link, raw, soon, started};
@@ -61,6 +62,36 @@ async fn reported_states_appear_on_their_links() {
         ]
     );
     assert_eq!(links[1].status, []);
+}
+
+#[tokio::test]
+async fn a_process_far_from_the_store_that_wrote_no_state_comes_to_tell_of_them() {
+    let (nats, store) = started().await;
+    let status = LinkStatus {
+        endpoint: "b".into(),
+        host_id: host('A').to_string(),
+        state: LinkState::Ready,
+        reason: None,
+    };
+    let put = store.status().put(&key("default"), &status);
+    put.await.unwrap();
+    let middleman = Middleman::before(nats.port).await.unwrap();
+    let client = async_nats::connect(middleman.instead_of(&nats.url));
+    let client = client.await.unwrap();
+    let far = LatticeStore::open(client, &LatticeName::default(), StoreOptions::default());
+    let far = far.await.unwrap();
+    // Opening the bucket and reading it take longer than the first answer waits.
+    middleman.delay_answers(Duration::from_millis(150));
+    let mut links = [link("a", "b", "default")];
+    soon("states", async {
+        // Answers without states, some of them with an error, come before.
+        while links[0].status.is_empty() {
+            let _early = far.status().attach(&mut links).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    assert_eq!(links[0].status, [status]);
 }
 
 #[tokio::test]

@@ -43,6 +43,17 @@ pub(crate) fn encode_list(
     Ok(out.freeze())
 }
 
+/// Counts the parts that the values of a parameter list have, as [`decode_list`] does, without making
+/// them.
+pub(crate) fn count_parts(shape: &Shape, bytes: &Bytes) -> Result<u32, CodecError> {
+    let mut reader = Reader::new(bytes.clone());
+    let mut parts = MAX_PARTS;
+    for plan in shape.plans() {
+        skip::skip::<true>(plan, &mut reader, &mut parts)?;
+    }
+    Ok((MAX_PARTS - parts) as u32)
+}
+
 /// Decodes a parameter or result list; bytes that are left over are refused.
 pub(crate) fn decode_list(
     shape: &Shape,

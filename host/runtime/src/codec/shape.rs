@@ -40,7 +40,7 @@ impl Shape {
         let mut reader = Reader::new(bytes.clone());
         let mut parts = super::MAX_PARTS;
         for plan in self.plans() {
-            match skip::skip(plan, &mut reader, &mut parts) {
+            match skip::skip::<false>(plan, &mut reader, &mut parts) {
                 Ok(()) => {}
                 Err(CodecError::Decode(DecodeError::Incomplete { .. })) => return Ok(None),
                 Err(other) => return Err(other),

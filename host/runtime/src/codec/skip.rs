@@ -30,8 +30,13 @@ pub(super) fn charge_flags(parts: &mut usize, names: &Names, raw: &[u8]) -> Resu
     })
 }
 
-/// Moves `reader` behind a value of the planned type.
-pub(super) fn skip(plan: &Plan, r: &mut Reader, parts: &mut usize) -> Result<(), CodecError> {
+/// Moves `reader` behind a value of the planned type. With `ALL` each byte of a `list<u8>` is a part, as
+/// it is in a value; not all who read such a list make a value of it.
+pub(super) fn skip<const ALL: bool>(
+    plan: &Plan,
+    r: &mut Reader,
+    parts: &mut usize,
+) -> Result<(), CodecError> {
     charge(parts, 1)?;
     match plan {
         Plan::Bool => drop(r.bool()?),
@@ -46,13 +51,14 @@ pub(super) fn skip(plan: &Plan, r: &mut Reader, parts: &mut usize) -> Result<(),
         Plan::F64 => drop(r.take(8)?),
         Plan::Char => drop(r.char()?),
         Plan::String => text(r)?,
+        Plan::Bytes if ALL => charge(parts, r.bytes()?.len())?,
         Plan::Bytes | Plan::Handle => drop(r.bytes()?),
         Plan::Flags(names) => charge_flags(parts, names, &r.take(names.len().div_ceil(8))?)?,
         Plan::Enum(names) => {
             let case = r.case("enum", names.len() as u32)?;
             charge_case(parts, names, case)?;
         }
-        _ => compound(plan, r, parts)?,
+        _ => compound::<ALL>(plan, r, parts)?,
     }
     Ok(())
 }
@@ -71,29 +77,35 @@ fn text(r: &mut Reader) -> Result<(), DecodeError> {
     }
 }
 
-fn compound(plan: &Plan, r: &mut Reader, parts: &mut usize) -> Result<(), CodecError> {
+fn compound<const ALL: bool>(
+    plan: &Plan,
+    r: &mut Reader,
+    parts: &mut usize,
+) -> Result<(), CodecError> {
     match plan {
         Plan::List { item, min } => {
             for _ in 0..r.count(*min)? {
-                skip(item, r, parts)?;
+                skip::<ALL>(item, r, parts)?;
             }
             Ok(())
         }
         Plan::Record(fields) => fields.iter().try_for_each(|(name, plan)| {
             charge_name(parts, name)?;
-            skip(plan, r, parts)
+            skip::<ALL>(plan, r, parts)
         }),
-        Plan::Tuple(items) => items.iter().try_for_each(|plan| skip(plan, r, parts)),
+        Plan::Tuple(items) => items
+            .iter()
+            .try_for_each(|plan| skip::<ALL>(plan, r, parts)),
         Plan::Variant { names, cases } => {
             let case = r.case("variant", cases.len() as u32)?;
             charge_case(parts, names, case)?;
-            optional(cases[case as usize].as_ref(), r, parts)
+            optional::<ALL>(cases[case as usize].as_ref(), r, parts)
         }
         Plan::Option(some) => {
             // The closure form of `Reader::option` would force the two error types together.
             match r.u8()? {
                 0 => Ok(()),
-                1 => skip(some, r, parts),
+                1 => skip::<ALL>(some, r, parts),
                 byte => Err(DecodeError::InvalidTag {
                     what: "option",
                     byte,
@@ -103,12 +115,16 @@ fn compound(plan: &Plan, r: &mut Reader, parts: &mut usize) -> Result<(), CodecE
         }
         Plan::Result { ok, err } => {
             let side = if r.result_is_err()? { err } else { ok };
-            optional(side.as_deref(), r, parts)
+            optional::<ALL>(side.as_deref(), r, parts)
         }
         _ => Ok(()),
     }
 }
 
-fn optional(plan: Option<&Plan>, r: &mut Reader, parts: &mut usize) -> Result<(), CodecError> {
-    plan.map_or(Ok(()), |plan| skip(plan, r, parts))
+fn optional<const ALL: bool>(
+    plan: Option<&Plan>,
+    r: &mut Reader,
+    parts: &mut usize,
+) -> Result<(), CodecError> {
+    plan.map_or(Ok(()), |plan| skip::<ALL>(plan, r, parts))
 }

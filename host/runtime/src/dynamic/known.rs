@@ -23,7 +23,7 @@ use crate::wire::{Wire, WireList};
 
 /// Finds the lane for an import, if it is one of the known functions.
 pub(super) fn find(import: &Import) -> Option<Define> {
-    let (instance, function) = (import.instance.as_str(), import.function.as_str());
+    let (instance, function) = (&*import.instance, import.function.as_str());
     match instance {
         "lattice:sql/sql@0.1.0" => sql::find(function, import),
         "lattice:queue/producer@0.1.0" => queue::find_producer(function, import),

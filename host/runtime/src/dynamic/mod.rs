@@ -3,6 +3,7 @@
 
 mod known;
 mod lanes;
+mod tally;
 mod values;
 
 use std::cell::Cell;
@@ -19,14 +20,16 @@ use crate::outbound::Target;
 use crate::store::Ctx;
 use crate::{PrepareError, Shape};
 
+pub(crate) use tally::{MAX_FUNCTIONS, check_name, shown};
+use tally::{Tally, too_many};
 pub(crate) use values::RemoteResource;
 
 /// An imported function and what is needed to call it.
 struct Import {
     /// The interface as links name it.
-    lookup: String,
+    lookup: Arc<str>,
     /// The interface on the wire.
-    instance: String,
+    instance: Arc<str>,
     /// The function on the wire.
     function: String,
     params: Shape,
@@ -61,6 +64,9 @@ enum Owner {
 /// How large the plans of all functions of a component may be together. A few bytes of it have many
 /// functions pass one large type, and each of them has a plan of its own.
 const MAX_PLANNED: usize = 1_000_000;
+
+/// How many types of resources a component may import. They are searched one by one.
+const MAX_TYPES: usize = 1000;
 
 /// The resource types that the imports seen so far have introduced, and how much was planned with
 /// them.
@@ -180,6 +186,11 @@ pub(crate) fn resources(code: &Code) -> Resources {
 }
 
 impl Resources {
+    /// Whether there are more types than a component may import.
+    fn is_over(&self) -> bool {
+        self.types.len() > MAX_TYPES
+    }
+
     /// Adds the types that an instance introduces, as opposed to those it takes from others.
     fn add(
         &mut self,
@@ -192,13 +203,14 @@ impl Resources {
             let ComponentItem::Resource(ty) = export.ty else {
                 continue;
             };
-            if self.owner(ty).is_some() {
+            // With one too many the component is refused.
+            if self.is_over() || self.owner(ty).is_some() {
                 continue;
             }
             let owner = match provider(instance_name) {
                 Provided::Link => Owner::Callee,
                 _ if instance_name.starts_with("wrpc:rpc/error") => Owner::RpcError,
-                _ => Owner::Host(name.to_owned()),
+                _ => Owner::Host(shown(name).into_owned()),
             };
             self.types.push((ty, owner));
             new.push(name.to_owned());
@@ -210,53 +222,48 @@ impl Resources {
 /// Defines all imports that the host does not implement.
 pub(crate) fn link(linker: &mut Linker<Ctx>, code: &Code) -> Result<(), PrepareError> {
     let mut resources = Resources::default();
-    let mut unsatisfied = Vec::new();
+    let mut tally = Tally::default();
     for (name, import) in code.component_type().imports(code.engine()) {
         match import.ty {
             ComponentItem::ComponentInstance(instance) => {
                 let new = resources.add(code, name, &instance);
+                if resources.is_over() {
+                    return Err(too_many("types of resources", MAX_TYPES));
+                }
                 match provider(name) {
                     Provided::Host => crate::imports::fit(linker, code.engine(), name, &instance)
                         .map_err(PrepareError::Link)?,
                     Provided::OtherVersion => {
-                        unsatisfied
-                            .push(format!("`{name}`: this host implements version 0.2 of it"));
+                        tally.add(name, "this host implements version 0.2 of it");
                     }
                     Provided::Link => {
                         let mut define = Definer {
                             linker,
                             resources: &resources,
                         };
-                        define.instance(code, name, &instance, &new, &mut unsatisfied)?;
+                        define.instance(code, name, &instance, &new, &mut tally)?;
                     }
                 }
             }
-            ComponentItem::ComponentFunc(func) => match signature(&func, &resources) {
-                Ok(signature) => {
-                    let import = import_of("", name, signature);
-                    define(&mut linker.root(), name, import).map_err(PrepareError::Link)?;
+            ComponentItem::ComponentFunc(func) => {
+                tally.take("", name)?;
+                match signature(&func, &resources) {
+                    Ok(signature) => {
+                        let import = import_of(&Interface::new(""), name, signature);
+                        define(&mut linker.root(), name, import).map_err(PrepareError::Link)?;
+                    }
+                    Err(why) => tally.add(name, &why),
                 }
-                Err(why) => unsatisfied.push(format!("`{name}`: {why}")),
-            },
+            }
             ComponentItem::Type(_) => {}
             ComponentItem::Module(_) | ComponentItem::CoreFunc(_) => {
-                unsatisfied.push(format!("`{name}`: a core module cannot be imported"));
+                tally.add(name, "a core module cannot be imported");
             }
-            ComponentItem::Component(_) => {
-                unsatisfied.push(format!("`{name}`: a component cannot be imported"));
-            }
-            ComponentItem::Resource(_) => {
-                unsatisfied.push(format!("`{name}`: a resource outside of an interface"));
-            }
+            ComponentItem::Component(_) => tally.add(name, "a component cannot be imported"),
+            ComponentItem::Resource(_) => tally.add(name, "a resource outside of an interface"),
         }
     }
-    if unsatisfied.is_empty() {
-        Ok(())
-    } else {
-        Err(PrepareError::UnsatisfiedImports {
-            imports: unsatisfied,
-        })
-    }
+    tally.finish()
 }
 
 struct Definer<'a> {
@@ -271,7 +278,7 @@ impl Definer<'_> {
         name: &str,
         instance: &ComponentInstance,
         new_resources: &[String],
-        unsatisfied: &mut Vec<String>,
+        tally: &mut Tally,
     ) -> Result<(), PrepareError> {
         let mut linked = self.linker.instance(name).map_err(PrepareError::Link)?;
         for resource in new_resources {
@@ -287,27 +294,46 @@ impl Definer<'_> {
                 })
                 .map_err(PrepareError::Link)?;
         }
+        let interface = Interface::new(name);
         for (function, export) in instance.exports(code.engine()) {
             match export.ty {
-                ComponentItem::ComponentFunc(func) => match signature(&func, self.resources) {
-                    Ok(signature) => {
-                        let import = import_of(name, function, signature);
-                        define(&mut linked, function, import).map_err(PrepareError::Link)?;
+                ComponentItem::ComponentFunc(func) => {
+                    tally.take(name, function)?;
+                    match signature(&func, self.resources) {
+                        Ok(signature) => {
+                            let import = import_of(&interface, function, signature);
+                            define(&mut linked, function, import).map_err(PrepareError::Link)?;
+                        }
+                        Err(why) => tally.add_in(name, function, &why),
                     }
-                    Err(why) => unsatisfied.push(format!("`{name}.{function}`: {why}")),
-                },
+                }
                 ComponentItem::Resource(_) | ComponentItem::Type(_) => {}
-                _ => unsatisfied.push(format!("`{name}.{function}`: neither function nor type")),
+                _ => tally.add_in(name, function, "neither function nor type"),
             }
         }
         Ok(())
     }
 }
 
-fn import_of(instance: &str, function: &str, signature: Signature) -> Import {
+/// The names of an interface, which all of its functions share.
+struct Interface {
+    lookup: Arc<str>,
+    instance: Arc<str>,
+}
+
+impl Interface {
+    fn new(instance: &str) -> Self {
+        Self {
+            lookup: split_version(instance).0.into(),
+            instance: instance.into(),
+        }
+    }
+}
+
+fn import_of(interface: &Interface, function: &str, signature: Signature) -> Import {
     Import {
-        lookup: split_version(instance).0.to_owned(),
-        instance: instance.to_owned(),
+        lookup: Arc::clone(&interface.lookup),
+        instance: Arc::clone(&interface.instance),
         function: wire_function(function),
         params: signature.params,
         results: signature.results,

@@ -1,6 +1,6 @@
 //! Handing a request to a guest and taking its answer.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
@@ -29,6 +29,7 @@ use crate::instance::{Rested, Seat};
 use crate::limits::Metered;
 use crate::shelf::Shelf;
 use crate::store::Ctx;
+use crate::ticker::Running;
 use crate::{CallContext, CallError, HttpCallError};
 
 /// How much of a body is collected before it is passed on as a stream.
@@ -80,6 +81,7 @@ impl HttpPlan {
             }
         };
         Ok(Exchange {
+            running: shelf.shared().runtime.ticker().enter(),
             guest: Guest::running(Box::pin(Metered::new(meter, guest))),
             method,
             deadline,
@@ -196,6 +198,8 @@ impl Guest {
 
 /// A guest and its answer, driven together until there is something to return.
 pub(crate) struct Exchange {
+    /// The clock by which a busy guest gives way to others.
+    running: Running,
     guest: Guest,
     /// Of the request.
     method: Method,
@@ -270,6 +274,25 @@ impl Exchange {
         Ok(progress)
     }
 
+    /// Lets guest and answer go on until both wait for something; true when the guest could go on, but has
+    /// to give way to others.
+    fn poll_both(&mut self, cx: &mut Context<'_>) -> Result<bool, HttpCallError> {
+        let began = self.running.now();
+        // Guest and body wake each other: what is ready within this poll is taken within it.
+        loop {
+            let mut progress = self.guest.poll(cx);
+            progress |= self.poll_answer(cx)?;
+            progress |= self.poll_body(cx)?;
+            if !progress || self.collected.len() >= MAX_COMPLETE {
+                return Ok(false);
+            }
+            // A busy guest gives way at each tick, which another round would make nothing of.
+            if !self.guest.has_ended() && self.running.now() != began {
+                return Ok(true);
+            }
+        }
+    }
+
     /// What to return once the guest has ended or waits for something.
     fn conclude(&mut self) -> Poll<Result<HttpResponse, HttpCallError>> {
         let Some(head) = self.head.take() else {
@@ -305,21 +328,93 @@ impl Future for Exchange {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        // Guest and body wake each other: what is ready within this poll is taken within it.
-        loop {
-            let mut progress = this.guest.poll(cx);
-            progress |= this.poll_answer(cx)?;
-            progress |= this.poll_body(cx)?;
-            if !progress || this.collected.len() >= MAX_COMPLETE {
-                break;
-            }
-        }
-        let concluded = this.conclude();
+        let concluded = if this.poll_both(cx)? {
+            // Woken as the guest itself is when it gives way: after others, timers and sockets.
+            let _woken_later = pin!(tokio::task::yield_now()).poll(cx);
+            Poll::Pending
+        } else {
+            this.conclude()
+        };
         if concluded.is_pending() {
             let timer = || Box::pin(sleep_until(this.deadline));
             ready!(this.timer.get_or_insert_with(timer).as_mut().poll(cx));
             return Poll::Ready(Err(CallError::Deadline.into()));
         }
         concluded
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use futures::channel::mpsc;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use wasmtime::Engine;
+    use wasmtime_wasi_http::Error;
+
+    use super::*;
+    use crate::testing::FakeEnv;
+    use crate::ticker::Ticker;
+
+    /// Longer than anything here should take on a busy machine.
+    const SOON: Duration = Duration::from_secs(60);
+    /// In how many pieces the guest writes its body.
+    const PIECES: usize = 20;
+
+    /// Answers at once; computes for a tick before each piece of the body, and gives way then.
+    fn busy(ticker: &Ticker) -> (GuestFuture, oneshot::Receiver<Answer>) {
+        let (answer, answered) = oneshot::channel();
+        let (pieces, read) = mpsc::unbounded::<Result<Frame<Bytes>, Error>>();
+        let body = StreamBody::new(read).boxed_unsync();
+        let sent = answer.send(Ok(http::Response::new(body)));
+        assert!(sent.is_ok());
+        let running = ticker.enter();
+        let guest = async move {
+            for _ in 0..PIECES {
+                let began = running.now();
+                while running.now() == began {
+                    std::thread::yield_now();
+                }
+                let piece = Frame::data(Bytes::from_static(b"."));
+                pieces.unbounded_send(Ok(piece)).unwrap();
+                tokio::task::yield_now().await;
+            }
+            Ok::<_, CallError>(None::<Rested>)
+        };
+        (Box::pin(guest), answered)
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_computes_between_pieces_of_its_body_gives_way_at_each_tick() {
+        let ticker = Ticker::start(&Engine::default(), Duration::from_millis(1)).unwrap();
+        let tails = Arc::new(Tails::new(Arc::<FakeEnv>::default(), None));
+        let (guest, answered) = busy(&ticker);
+        let mut exchange = Exchange {
+            running: ticker.enter(),
+            guest: Guest::running(guest),
+            method: Method::GET,
+            deadline: Instant::now() + SOON,
+            timer: None,
+            tails: Arc::downgrade(&tails),
+            answered: Some(answered),
+            head: None,
+            body: None,
+            collected: BytesMut::new(),
+            trailers: None,
+        };
+        let mut polls = 0;
+        let response = poll_fn(|cx| {
+            polls += 1;
+            Pin::new(&mut exchange).poll(cx)
+        });
+        let ResponseBody::Complete { data, .. } = response.await.unwrap().body else {
+            panic!("it has ended before anything was to be returned");
+        };
+        assert_eq!(data.len(), PIECES);
+        assert!(polls >= PIECES, "{polls}");
     }
 }

@@ -6,9 +6,14 @@ use http_body_util::BodyExt as _;
 use lattice_codec::http::{ErrorCode, RequestOptions};
 use tokio::time::timeout_at;
 use wasmtime::component::{Linker, Resource};
-use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode as GuestCode;
-use wasmtime_wasi_http::{Error, RequestOptions as GuestOptions, WasiBody, WasiHttpHooks};
+use wasmtime_wasi_http::p2::bindings::http::types::{
+    ErrorCode as GuestCode, HostOutgoingRequest as _, Method, OutgoingRequest,
+};
+use wasmtime_wasi_http::{
+    Error, RequestOptions as GuestOptions, WasiBody, WasiHttpHooks, WasiHttpView as _,
+};
 
+use super::MAX_KEPT_TEXT;
 use crate::http::error::{body_code, from_wire, to_wire};
 use crate::outbound::Outbound;
 use crate::store::Ctx;
@@ -20,16 +25,43 @@ const LOOKUP: &str = "wasi:http/outgoing-handler";
 /// that are compatible.
 const TYPES: &str = "wasi:http/types@0.2.12";
 
-/// Links the engine's interfaces, and one function anew: that of the engine does not know its own
-/// errors of bodies.
+/// How much a guest may write to a body at once. For each body that nobody reads two such pieces are
+/// kept, and a guest may have as many bodies as it may have handles.
+const MAX_PIECE: usize = 64 << 10;
+
+/// Links the engine's interfaces, and three functions anew: that of the engine does not know its own
+/// errors of bodies, and those that set the method and the authority of a request keep a text of any
+/// length for its handle. Schemes and paths have a bound of their own.
 pub(super) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     linker.allow_shadowing(true);
-    linker.instance(TYPES)?.func_wrap(
+    let mut types = linker.instance(TYPES)?;
+    types.func_wrap(
         "http-error-code",
         |store, (error,): (Resource<wasmtime::Error>,)| {
             let error = store.data().table.get(&error)?;
             Ok((code_of(error),))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-method",
+        |mut store, (request, method): (Resource<OutgoingRequest>, Method)| {
+            if matches!(&method, Method::Other(name) if name.len() > MAX_KEPT_TEXT) {
+                return Ok((Err(()),));
+            }
+            Ok((store.data_mut().http().set_method(request, method)?,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-authority",
+        |mut store, (request, authority): (Resource<OutgoingRequest>, Option<String>)| {
+            if authority
+                .as_ref()
+                .is_some_and(|text| text.len() > MAX_KEPT_TEXT)
+            {
+                return Ok((Err(()),));
+            }
+            Ok((store.data_mut().http().set_authority(request, authority)?,))
         },
     )?;
     linker.allow_shadowing(false);
@@ -48,6 +80,10 @@ type Exchange = Box<dyn Future<Output = Result<(), Error>> + Send>;
 type Sent = Result<(http::Response<WasiBody>, Exchange), Error>;
 
 impl WasiHttpHooks for Outbound {
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        MAX_PIECE
+    }
+
     fn send_request(
         &mut self,
         request: http::Request<WasiBody>,
@@ -99,6 +135,14 @@ mod tests {
         let ticker = Ticker::start(&engine, Duration::from_millis(5)).unwrap();
         let meter = Arc::new(Meter::new(ticker.enter(), None));
         Outbound::new(Arc::new(EchoHttp), cx, &meter)
+    }
+
+    #[test]
+    fn little_of_a_body_is_kept_for_one_who_does_not_read_it() {
+        let mut out = outbound();
+        // The engine has room for one piece more than it is told.
+        let pieces = out.p2_outgoing_body_buffer_chunks() + 1;
+        assert!(out.p2_outgoing_body_chunk_size() * pieces <= 128 << 10);
     }
 
     async fn send(mut outbound: Outbound, path: &str) -> Result<String, Error> {

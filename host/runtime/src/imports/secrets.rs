@@ -3,11 +3,27 @@
 use bytes::Bytes;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower, Resource, ResourceType};
 
+use super::blobstore::{Budget, Held};
 use crate::store::Ctx;
 use crate::{SecretError, SecretText};
 
 /// `secret`: a handle that keeps its value out of the guest until it is revealed.
-struct Secret(SecretText);
+struct Secret {
+    text: SecretText,
+    /// Each handle has a copy of its own.
+    _held: Held,
+}
+
+impl Secret {
+    fn keep(text: SecretText, budget: &Budget) -> Result<Self, Error> {
+        let bytes = match &text {
+            SecretText::String(text) => text.len(),
+            SecretText::Bytes(bytes) => bytes.len(),
+        };
+        let held = budget.hold(bytes).map_err(Error::Io)?;
+        Ok(Self { text, _held: held })
+    }
+}
 
 /// `secret-value`.
 #[derive(Clone, ComponentType, Lift, Lower)]
@@ -55,15 +71,17 @@ pub(super) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
         },
     )?;
     store_instance.func_wrap("get", |mut store, (key,): (String,)| {
-        Ok((match store.data().env().secret(&key) {
-            Ok(value) => Ok(store.data_mut().table.push(Secret(value))?),
-            Err(error) => Err(Error::from(error)),
+        let known = store.data().env().secret(&key).map_err(Error::from);
+        let budget = store.data_mut().writing();
+        Ok((match known.and_then(|text| Secret::keep(text, &budget)) {
+            Ok(secret) => Ok(store.data_mut().table.push(secret)?),
+            Err(error) => Err(error),
         },))
     })?;
     linker
         .instance("wasmcloud:secrets/reveal@0.1.0-draft")?
         .func_wrap("reveal", |store, (secret,): (Resource<Secret>,)| {
-            Ok((match store.data().table.get(&secret)?.0.clone() {
+            Ok((match store.data().table.get(&secret)?.text.clone() {
                 SecretText::String(text) => Value::String(text),
                 SecretText::Bytes(bytes) => Value::Bytes(bytes),
             },))

@@ -369,6 +369,19 @@ fn requests_go_where_grants_say() {
 }
 
 #[test]
+fn what_is_no_request_does_not_pass_a_link_that_says_where_requests_go() {
+    let to = gate(
+        "wasi:http/outgoing-handler,types",
+        json!({"to": ["https://a"]}),
+    );
+    let params = Bytes::from_static(b"anything");
+    let refused = |instance| refusing(&to, instance, "handle", &params);
+    for instance in ["wrpc:http/outgoing-handler@0.1.0", "wasi:http/types@9.0.0"] {
+        assert_eq!(refused(instance).as_deref(), Some("to"), "{instance}");
+    }
+}
+
+#[test]
 fn listed_keys_and_jobs_are_those_with_the_prefix() {
     let gate = gate("wasi:keyvalue/store", json!({"prefix": ["a/"]}));
     let page = joined(&[

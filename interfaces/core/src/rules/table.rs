@@ -179,9 +179,15 @@ pub(crate) fn leads_to(lookup: &str, called: &str) -> bool {
     instances.any(|instance| interface_of(instance) == called)
 }
 
-/// Whether an interface has no functions that are called, only types.
+/// Whether an interface has no functions that are called, only types. Of packages that are not known here
+/// the name says nothing.
 pub(super) fn is_types(lookup: &str) -> bool {
-    lookup.ends_with("/types")
+    let is_of = |package: &str, name: &str| {
+        let rest = name.strip_prefix(package);
+        rest.is_some_and(|rest| rest.starts_with('/'))
+    };
+    let package = lookup.strip_suffix("/types");
+    package.is_some_and(|package| LOOKUPS.iter().any(|(name, _)| is_of(package, name)))
 }
 
 /// What is known of a function of an interface on the wire, in this very version.

@@ -182,6 +182,16 @@ fn rules_without_a_meaning_are_refused_by_name() {
             json!({"allow": ["increment"]}),
             "`increment`, which no interface",
         ),
+        (
+            "wasmcloud:messaging/request-reply",
+            json!({"allow": ["reply"]}),
+            "`reply`, which no interface",
+        ),
+        (
+            "my:own/types",
+            json!({"to": ["https://a"]}),
+            "`to` has no meaning for `my:own/types`",
+        ),
     ] {
         let refused = check(interface, value).unwrap_err();
         assert!(refused.to_string().contains(told), "{refused}");
@@ -227,6 +237,10 @@ fn rules_with_a_meaning_are_taken() {
         ),
         (
             "my:own/thing",
+            json!({"allow": ["whatever"], "rate": "1/m"}),
+        ),
+        (
+            "my:own/types",
             json!({"allow": ["whatever"], "rate": "1/m"}),
         ),
         ("wasi:http/incoming-handler", json!({})),
@@ -348,6 +362,19 @@ fn a_word_of_any_kind_is_no_address_for_answers() {
     }
     for pattern in [">", address] {
         assert!(matches_subject(&list(&[pattern]), address), "{pattern}");
+    }
+    // Kafka sends these to the topics `hr` and `shop.x`.
+    for (pattern, subject) in [
+        ("*.orders", "hr#.orders"),
+        ("*.orders", "hr?.orders"),
+        ("*.>", "hr#.orders"),
+        ("shop.*.orders", "shop.x#y.orders"),
+    ] {
+        let taken = matches_subject(&list(&[pattern]), subject);
+        assert!(!taken, "{pattern} {subject}");
+    }
+    for subject in ["shop.x#y", "shop.x?7"] {
+        assert!(matches_subject(&list(&["shop.*"]), subject), "{subject}");
     }
 }
 

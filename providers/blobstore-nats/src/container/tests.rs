@@ -8,14 +8,14 @@ use lattice_provider_sdk::blobstore::{BlobSettings, Upload};
 
 use super::*;
 use crate::consumer::Messages;
-use crate::draft;
+use crate::{draft, reading};
 
 const WAIT: Duration = Duration::from_secs(10);
 
 async fn container() -> (NatsBox, Container) {
     let server = NatsBox::start().await.unwrap();
     let backend = NatsBackend::on(server.client().await.unwrap(), None);
-    let nats = Arc::new(Nats::new(backend));
+    let nats = Arc::new(Nats::new(backend, None));
     let config = object_store::Config {
         bucket: "c".to_owned(),
         ..object_store::Config::default()
@@ -94,4 +94,46 @@ async fn what_is_read_slowly_is_kept_at_hand() {
     let _messages = messages.unwrap();
     let found = container.stream.consumers().next().await.unwrap().unwrap();
     assert_eq!(found.config.inactive_threshold, Duration::from_secs(600));
+}
+
+/// How many requests for messages wait.
+async fn waiting(container: &Container) -> usize {
+    let consumers = container.stream.consumers();
+    let waiting = consumers.map(|consumer| consumer.unwrap().num_waiting);
+    waiting.fold(0_usize, async |all, some| all + some).await
+}
+
+#[tokio::test]
+async fn a_read_waits_for_pieces_that_a_server_has_not_got_yet() {
+    let (_server, container) = container().await;
+    let mut meta = write(&container, b"data").await;
+    // As other clients have it: the pieces are asked for in their order.
+    meta.info.metadata.clear();
+    let subject = container.data_subject(&meta.info.nuid);
+    container.purge(&meta.info.nuid).await.unwrap();
+    let blob = reading::read(container.clone(), &meta, 0..4, WAIT).await;
+    let mut data = blob.unwrap().data;
+    let store = async {
+        while waiting(&container).await == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let sent = container.writing.publish(subject, "data".into()).await;
+        sent.unwrap().await.unwrap();
+    };
+    let both = async { tokio::join!(data.next(), store) };
+    let (piece, ()) = tokio::time::timeout(WAIT, both).await.unwrap();
+    assert_eq!(piece.unwrap().unwrap(), "data");
+}
+
+#[tokio::test]
+async fn a_read_of_what_was_deleted_does_not_wait() {
+    let (_server, container) = container().await;
+    let mut meta = write(&container, b"data").await;
+    meta.info.metadata.clear();
+    container.delete("o").await.unwrap();
+    until_purged(&container, &meta).await;
+    let blob = reading::read(container.clone(), &meta, 0..4, WAIT).await;
+    let error = blob.unwrap().data.next().await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("replaced or deleted"), "{error}");
+    assert_eq!(waiting(&container).await, 0);
 }

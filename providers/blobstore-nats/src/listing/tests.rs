@@ -18,7 +18,7 @@ const IDLE: Duration = Duration::from_secs(10);
 async fn container() -> (NatsBox, Container) {
     let server = NatsBox::start().await.unwrap();
     let backend = NatsBackend::on(server.client().await.unwrap(), None);
-    let nats = Arc::new(Nats::new(backend));
+    let nats = Arc::new(Nats::new(backend, None));
     let config = object_store::Config {
         bucket: "c".to_owned(),
         ..object_store::Config::default()

@@ -166,17 +166,27 @@ impl Lattice {
         assert_eq!(report.state, LinkState::Ready, "{report:?}");
     }
 
+    /// Adds the same link of another guest.
+    pub(crate) async fn put_ready_for(&mut self, guest: &str, values: &[(&str, &str)]) {
+        let link = ResolvedLink {
+            source_id: guest.into(),
+            ..link(values)
+        };
+        let report = self.put_link(&link).await;
+        assert_eq!(report.state, LinkState::Ready, "{report:?}");
+    }
+
     pub(crate) async fn report(&mut self) -> LinkReport {
         let report = tokio::time::timeout(PATIENCE, self.reports.next()).await;
         serde_json::from_slice(&report.unwrap().unwrap().payload).unwrap()
     }
 
-    fn call(&self, limit: Duration) -> Invocation {
+    fn call(&self, guest: &str, limit: Duration) -> Invocation {
         let id = ComponentId::new(PROVIDER).unwrap();
         let prefix = RpcPrefix::new(&LatticeName::default(), &id);
         let subject = prefix.invocation(OUTGOING_HANDLER, HANDLE);
         Invocation::new(subject, Instant::now() + limit)
-            .source(GUEST)
+            .source(guest)
             .target(PROVIDER)
             .link_name("default")
     }
@@ -191,7 +201,21 @@ impl Lattice {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: std::fmt::Display,
     {
-        let call = self.call(PATIENCE);
+        self.send_from(GUEST, request, options).await
+    }
+
+    /// Sends a request as this guest does.
+    pub(crate) async fn send_from<B>(
+        &self,
+        guest: &str,
+        request: Request<B>,
+        options: RequestOptions,
+    ) -> Result<Response<IncomingBody>, ErrorCode>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: std::fmt::Display,
+    {
+        let call = self.call(guest, PATIENCE);
         match self.peer.call_http_out(call, request, Some(options)).await {
             Ok(response) => Ok(response),
             Err(HttpError::Handler(code)) => Err(code),

@@ -101,3 +101,32 @@ async fn a_link_that_publishes_to_streams_fails_when_jetstream_goes() {
     with.restart().await.unwrap();
     lattice.ready().await;
 }
+
+/// Nobody listens where NATS leads the subject, as when the servers of a stream choose a leader.
+#[tokio::test]
+async fn a_stream_for_which_nobody_answers_is_not_said_to_be_missing() {
+    let options = NatsBoxOptions {
+        extra_config: "mappings { \"orders.new\": \"nowhere\" }\n".into(),
+        ..NatsBoxOptions::default()
+    };
+    let other = NatsBox::start_with(options).await.unwrap();
+    let context = jetstream::new(other.client().await.unwrap());
+    let config = stream::Config {
+        name: "ORDERS".into(),
+        subjects: vec!["orders.>".into()],
+        ..stream::Config::default()
+    };
+    context.create_stream(config).await.unwrap();
+    let mut lattice = Lattice::start::<MessagingNats>().await;
+    let config = [("cluster_uris", &*other.url), ("jetstream", "true")];
+    let publisher = lattice.target("publisher", &config).await;
+    lattice.ready().await;
+    let error = publisher.publish("orders.new", b"1").await.unwrap_err();
+    assert!(
+        error.contains("nobody takes `orders.new` at the moment"),
+        "{error}"
+    );
+    context.delete_stream("ORDERS").await.unwrap();
+    let error = publisher.publish("orders.new", b"1").await.unwrap_err();
+    assert!(error.contains("no stream takes `orders.new`"), "{error}");
+}

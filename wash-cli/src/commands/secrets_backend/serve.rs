@@ -17,6 +17,10 @@ use crate::signals::Signals;
 const MOST_VERSIONS: i64 = 64;
 
 #[derive(clap::Args)]
+// Other commands need no domain, and only take the flag for old scripts.
+#[command(mut_arg("js_domain", |arg| {
+    arg.hide(false).help("JetStream domain of the buckets, if not that of the server")
+}))]
 pub(crate) struct Args {
     /// Bucket for the values
     #[arg(long, default_value = SECRETS_BUCKET, env = "SECRETS_BUCKET")]
@@ -82,6 +86,7 @@ pub(super) async fn run(args: Args) -> Result<Output> {
     let config = BackendConfig {
         topic: topic.clone(),
         name: name.clone(),
+        js_domain: settings.js_domain.clone(),
         bucket: args.secrets_bucket,
         history: args.max_secret_history,
         transit,
@@ -146,7 +151,8 @@ fn explain(error: &ServeError) -> CliError {
     let (code, hint) = match error {
         ServeError::Bucket(_) => (
             Code::NatsServerFailed,
-            "check that JetStream is on and that the user may use the buckets",
+            "check that JetStream is on, in the domain of `--js-domain` if one is named, and that the \
+             user may use the buckets",
         ),
         ServeError::Vault(_) => (
             Code::InvalidInput,
@@ -160,4 +166,22 @@ fn explain(error: &ServeError) -> CliError {
     CliError::new(code, "could not start the secrets backend")
         .caused_by(error)
         .hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Args as _;
+
+    use super::*;
+
+    #[test]
+    fn the_domain_of_the_buckets_is_shown_and_taken() {
+        let mut command = Args::augment_args(clap::Command::new("serve"));
+        let help = command.render_help().to_string();
+        assert!(help.contains("JetStream domain of the buckets"), "{help}");
+        let given = "serve --encryption-xkey-file key --js-domain hub";
+        let given = command.try_get_matches_from(given.split(' ')).unwrap();
+        let domain = given.get_one::<String>("js_domain");
+        assert_eq!(domain.map(String::as_str), Some("hub"));
+    }
 }

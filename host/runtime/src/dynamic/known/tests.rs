@@ -6,7 +6,7 @@ use wasmtime::component::types::ComponentItem;
 use wit_parser::abi::{AbiVariant, WasmSignature, WasmType};
 use wit_parser::{Resolve, WorldItem};
 
-use super::super::{Resources, import_of, signature};
+use super::super::{Interface, Resources, import_of, signature};
 use super::*;
 use crate::prepare::wrap;
 
@@ -60,7 +60,7 @@ fn imports(wit: &str) -> Vec<Import> {
         for (function, export) in instance.exports(code.engine()) {
             if let ComponentItem::ComponentFunc(func) = export.ty {
                 let signature = signature(&func, &Resources::default()).unwrap();
-                found.push(import_of(name, function, signature));
+                found.push(import_of(&Interface::new(name), function, signature));
             }
         }
     }

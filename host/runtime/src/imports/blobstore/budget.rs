@@ -36,7 +36,7 @@ impl Budget {
     }
 
     /// Takes as much for an answer that a handle keeps, if that is free.
-    pub(super) fn hold(&self, bytes: usize) -> Result<Held, String> {
+    pub(crate) fn hold(&self, bytes: usize) -> Result<Held, String> {
         if bytes > self.free() {
             return Err(format!(
                 "what the call holds would take more than the {} bytes that it may buffer",
@@ -57,7 +57,7 @@ impl Budget {
 }
 
 /// What is taken of a budget, until this is dropped.
-pub(super) struct Held {
+pub(crate) struct Held {
     budget: Budget,
     bytes: usize,
 }

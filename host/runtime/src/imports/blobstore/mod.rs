@@ -11,7 +11,7 @@ mod names;
 mod pipe;
 mod value;
 
-pub(crate) use budget::Budget;
+pub(crate) use budget::{Budget, Held};
 
 use std::sync::LazyLock;
 

@@ -26,6 +26,22 @@ async fn a_rate_counts_what_passes_and_nothing_else() {
     assert!(ask("a").is_ok());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_call_that_went_nowhere_and_is_made_again_counts_once() {
+    let gate = gate("wasi:keyvalue/store,batch", json!({"rate": "3/h"}));
+    let ask = |count| gate.check(BATCH, "get-many", &batch(&["shop"], count));
+    assert!(ask(3).is_ok());
+    gate.uncount(BATCH, "get-many", &batch(&["shop"], 3));
+    assert!(ask(1).is_ok());
+    gate.uncount(BATCH, "get-many", &batch(&["shop"], 1));
+    // No more comes back than was there.
+    gate.uncount(BATCH, "get-many", &batch(&["shop"], 3));
+    assert!(ask(3).is_ok());
+    let Err(InvokeError::Limited { .. }) = ask(1) else {
+        panic!("three pass, and no fourth one");
+    };
+}
+
 /// Texts, and a list of so many elements of one byte.
 fn batch(before: &[&str], count: u8) -> Bytes {
     let mut out = BytesMut::new();

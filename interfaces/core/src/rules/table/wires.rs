@@ -130,8 +130,10 @@ const BLOBSTORE: Wire = Wire {
 const MESSAGING: Wire = Wire {
     instances: &["wasmcloud:messaging/consumer@0.2.0"],
     functions: &[
+        // `reply` is one as well, but on the wire no other than `send`: a rule that allowed it alone would
+        // allow all.
         Function {
-            also: &["send", "reply"],
+            also: &["send"],
             ..writes("publish", &[Message])
         },
         writes("request", &[Subject]),
@@ -142,7 +144,7 @@ const OWN_MESSAGING: Wire = Wire {
     instances: &["lattice:messaging/producer@0.1.0"],
     functions: &[
         Function {
-            also: &["send", "reply"],
+            also: &["send"],
             ..writes("publish", &[Letter])
         },
         writes("request", &[Letter]),

@@ -1,6 +1,6 @@
 //! An office that a candidate has won, and how it is kept.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -9,6 +9,11 @@ use tokio_util::sync::CancellationToken;
 use super::LOST_LIMIT;
 use crate::lock::backend::{Granted, LockError, Locks};
 use crate::lock::claim::Claim;
+
+/// How often it is looked whether the machine was asleep.
+const LOOK: Duration = Duration::from_secs(1);
+/// By how much the clocks may differ from one look to the next.
+const TOLERANCE: Duration = Duration::from_secs(1);
 
 /// An office that was won.
 pub(super) struct Office {
@@ -19,6 +24,7 @@ pub(super) struct Office {
     valid: Instant,
     /// When it is to be renewed.
     next: Instant,
+    clocks: Clocks,
 }
 
 /// Why an office ended.
@@ -41,6 +47,7 @@ impl Office {
             ttl: granted.ttl,
             valid: asked + granted.ttl,
             next: asked + granted.ttl / 3,
+            clocks: Clocks::now(),
         }
     }
 
@@ -48,6 +55,14 @@ impl Office {
     /// time that is left to stop.
     pub(super) fn in_doubt(&self) -> Instant {
         self.valid - (self.ttl / 4).min(LOST_LIMIT)
+    }
+
+    /// Takes the time off in which the machine was asleep.
+    fn age(&mut self) {
+        let slept = self.clocks.slept();
+        let now = Instant::now();
+        let sooner = |at: Instant| at.checked_sub(slept).unwrap_or(now);
+        (self.valid, self.next) = (sooner(self.valid), sooner(self.next));
     }
 
     /// Renews the lease for `ttl` again and again, until that is not possible or not wanted any more.
@@ -61,15 +76,19 @@ impl Office {
     ) -> End {
         loop {
             // The pause after a failure may be longer than the time that is left.
-            let wake = self.next.min(self.in_doubt());
+            let wake = self.next.min(self.in_doubt()).min(Instant::now() + LOOK);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return End::Stopped,
                 () = tokio::time::sleep_until(wake) => {}
             }
+            self.age();
             let asked = Instant::now();
             if asked >= self.in_doubt() {
                 return End::Lost;
+            }
+            if asked < self.next {
+                continue;
             }
             let renewal = locks.renew(&self.claim, ttl);
             match tokio::time::timeout_at(self.in_doubt(), renewal).await {
@@ -85,6 +104,35 @@ impl Office {
                     self.next = Instant::now() + self.ttl / 12;
                 }
             }
+        }
+    }
+}
+
+/// What tells whether the machine was asleep: [`Instant`] stands still then, and the lease runs on.
+#[derive(Debug)]
+struct Clocks {
+    at: Instant,
+    wall: SystemTime,
+}
+
+impl Clocks {
+    fn now() -> Self {
+        Self {
+            at: Instant::now(),
+            wall: SystemTime::now(),
+        }
+    }
+
+    /// For how long the machine was asleep since the last look. That somebody has put its clock forward looks
+    /// the same: an office is better given up too early than kept too long.
+    fn slept(&mut self) -> Duration {
+        let before = std::mem::replace(self, Self::now());
+        let passed = self.wall.duration_since(before.wall).unwrap_or_default();
+        let slept = passed.saturating_sub(self.at - before.at);
+        if slept < TOLERANCE {
+            Duration::ZERO
+        } else {
+            slept
         }
     }
 }
@@ -216,5 +264,21 @@ mod tests {
         let kept = tokio::time::timeout(Duration::from_millis(100), again).await;
         assert!(kept.is_err());
         assert_eq!(fast.renewed.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_in_which_the_machine_was_asleep_counts() {
+        let ttl = Duration::from_secs(600);
+        for (asleep, is_lost, renewed) in [(100, false, 0), (300, false, 1), (700, true, 0)] {
+            let mut office = office(ttl);
+            // As after a sleep, in which only this clock went on.
+            office.clocks.wall -= Duration::from_secs(asleep);
+            let backend = Backend::new(Duration::ZERO, false);
+            let (stop, trouble) = (CancellationToken::new(), Trouble::new("a link".to_owned()));
+            let keep = office.keep(&backend, ttl, &stop, &trouble);
+            let end = tokio::time::timeout(2 * LOOK, keep).await;
+            assert_eq!(matches!(end, Ok(End::Lost)), is_lost, "{asleep}");
+            assert_eq!(backend.renewed.load(Ordering::Relaxed), renewed, "{asleep}");
+        }
     }
 }
