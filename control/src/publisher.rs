@@ -14,7 +14,7 @@ use async_nats::Client;
 use bytes::Bytes;
 use lattice_core::event::{CloudEvent, Event};
 use lattice_core::{HostId, LatticeName, subject};
-use lattice_rpc::quiet::Pace;
+use lattice_rpc::throttle::LogThrottle;
 use tokio::time::timeout;
 
 use heartbeat::Encoded;
@@ -31,7 +31,7 @@ pub struct EventPublisher {
     lattice: LatticeName,
     source: HostId,
     /// Of the lines about heartbeats that are too large.
-    too_large: Arc<Pace>,
+    too_large: Arc<LogThrottle>,
 }
 
 impl EventPublisher {

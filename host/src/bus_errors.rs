@@ -11,8 +11,8 @@ use async_nats::ServerError;
 use lattice_core::HostId;
 use lattice_core::event::{BusRefused, Event};
 use lattice_core::subject::event;
-use lattice_rpc::quiet::Pace;
-use lattice_rpc::quiet::{Reports, tell_some};
+use lattice_rpc::throttle::LogThrottle;
+use lattice_rpc::throttle::{Reports, forward_throttled};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -39,9 +39,9 @@ pub(crate) struct BusErrors {
     told: Mutex<HashMap<(String, String), Instant>>,
     reports: Reports<Report>,
     /// Of the lines about everything else.
-    others: Pace,
+    others: LogThrottle,
     /// Of the lines about messages that were dropped, of which there is one for each.
-    dropped: Pace,
+    dropped: LogThrottle,
     told_to: Arc<OnceLock<(HostId, Arc<Events>)>>,
     _telling: AbortOnDropHandle<()>,
 }
@@ -62,15 +62,15 @@ impl BusErrors {
         let (reports, coming) = mpsc::channel(WAITING);
         let told_to = Arc::<OnceLock<_>>::default();
         let listeners = Arc::clone(&told_to);
-        let telling = tokio::spawn(tell_some(coming, move |Report(refused): Report| {
+        let telling = tokio::spawn(forward_throttled(coming, move |Report(refused): Report| {
             tell(refused, &listeners);
         }));
         Arc::new(Self {
             refused: Mutex::default(),
             told: Mutex::default(),
             reports: Reports::new(reports),
-            others: Pace::default(),
-            dropped: Pace::default(),
+            others: LogThrottle::default(),
+            dropped: LogThrottle::default(),
             told_to,
             _telling: AbortOnDropHandle::new(telling),
         })

@@ -2,7 +2,7 @@
 //! who tried, and that is no witness.
 //!
 //! The log is followed from its present end, also when it is begun anew. What it says of a line is
-//! bounded, and so is how much of it is told ([`quiet`](lattice_rpc::quiet)). Of several hosts that read one
+//! bounded, and so is how much of it is told ([`throttle`](lattice_rpc::throttle)). Of several hosts that read one
 //! log, one tells, and where that has ended another goes on from there ([`shared`]).
 
 mod follow;
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use lattice_core::event::{BusRefused, Event};
 use lattice_core::{ComponentId, HostId, LatticeName};
-use lattice_rpc::quiet::{Repeated, Reports, tell_some};
+use lattice_rpc::throttle::{Reports, Throttled, forward_throttled};
 use parking_lot::RwLock;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -38,7 +38,7 @@ const WAITING: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Report(pub(crate) BusRefused);
 
-impl Repeated for Report {
+impl Throttled for Report {
     type Kind = (Option<String>, String, u64);
 
     fn kind(&self) -> Self::Kind {
@@ -102,7 +102,7 @@ impl BusLog {
         };
         Ok(Self {
             _reading: AbortOnDropHandle::new(tokio::spawn(reading)),
-            _telling: AbortOnDropHandle::new(tokio::spawn(tell_some(coming, tell))),
+            _telling: AbortOnDropHandle::new(tokio::spawn(forward_throttled(coming, tell))),
         })
     }
 }

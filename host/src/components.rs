@@ -1,15 +1,16 @@
 //! The components that run here: started, scaled, updated and stopped one at a time per id.
 
 mod code;
+mod command_queue;
 mod drains;
 mod due;
 mod entry;
 mod env;
 mod error;
 mod invoke;
-mod leave;
 mod limits;
 mod others;
+mod permission;
 mod record;
 mod report;
 mod reuse;
@@ -17,7 +18,6 @@ mod running;
 mod serve;
 mod step;
 mod traced;
-mod wishes;
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -46,6 +46,7 @@ use crate::identity::Identity;
 use crate::router::Router;
 use crate::trust::Trust;
 use crate::trust::secrets::Secrets;
+use command_queue::{Command, Room};
 pub(crate) use drains::Drains;
 use drains::End;
 use entry::Entry;
@@ -53,7 +54,6 @@ pub(crate) use entry::Wanted;
 pub(crate) use error::ScaleError;
 pub(crate) use others::OldHosts;
 use running::{Running, until_quiet};
-use wishes::{Room, Wish};
 
 /// What components need of the host.
 #[derive(Debug)]
@@ -124,7 +124,7 @@ impl Components {
         let table = self.table.lock();
         table
             .get(id)
-            .is_none_or(|entry| entry.wishes.lock().is_idle())
+            .is_none_or(|entry| entry.commands.lock().is_idle())
     }
 
     /// What runs, in the order of ids.
@@ -142,7 +142,7 @@ impl Components {
         id: ComponentId,
         command: ScaleComponentCommand,
     ) -> Result<(), ScaleError> {
-        self.wish(id, Wish::Scale(Wanted::from(command)))
+        self.command(id, Command::Scale(Wanted::from(command)))
     }
 
     /// Has an image replaced; events tell how it ended.
@@ -153,21 +153,21 @@ impl Components {
         command: UpdateComponentCommand,
     ) -> Result<(), ScaleError> {
         let annotations = command.annotations;
-        self.wish(id, Wish::Update { image, annotations })
+        self.command(id, Command::Update { image, annotations })
     }
 
-    /// Puts a wish in line behind the one that is being fulfilled.
-    fn wish(self: &Arc<Self>, id: ComponentId, wish: Wish) -> Result<(), ScaleError> {
-        let wish = self.room.admit(wish)?;
+    /// Puts a command in line behind the one that is being carried out.
+    fn command(self: &Arc<Self>, id: ComponentId, command: Command) -> Result<(), ScaleError> {
+        let command = self.room.admit(command)?;
         let (entry, put) = {
             let mut table = self.table.lock();
             let entry = table
                 .entry(id)
                 .or_insert_with_key(|id| Arc::new(Entry::new(id.clone())));
-            (Arc::clone(entry), entry.wishes.lock().put(wish))
+            (Arc::clone(entry), entry.commands.lock().put(command))
         };
-        for overtaken in &put.overtaken {
-            self.report_failure(&entry, overtaken, &ScaleError::Overtaken);
+        for superseded in &put.superseded {
+            self.report_failure(&entry, superseded, &ScaleError::Overtaken);
         }
         if put.begins {
             self.work.spawn(Arc::clone(self).work_on(entry));
@@ -178,30 +178,30 @@ impl Components {
     /// Fulfils what is wished of a component, one after the other.
     async fn work_on(self: Arc<Self>, entry: Arc<Entry>) {
         while let Some(next) = self.next_of(&entry) {
-            let work = AssertUnwindSafe(entry.fulfil(&self.deps, &next.wish)).catch_unwind();
+            let work = AssertUnwindSafe(entry.carry_out(&self.deps, &next.command)).catch_unwind();
             let outcome = tokio::select! {
                 // What is behind it must not wait for ever.
                 outcome = work => outcome.unwrap_or(Err(ScaleError::Panicked)),
                 () = self.stopping.cancelled() => Err(ScaleError::Stopping),
             };
             if let Err(error) = outcome {
-                self.report_failure(&entry, &next.wish, &error);
+                self.report_failure(&entry, &next.command, &error);
             }
         }
     }
 
     /// What is wished next. An entry of which nothing is, and behind which nothing runs, is removed.
-    fn next_of(&self, entry: &Entry) -> Option<wishes::Admitted> {
+    fn next_of(&self, entry: &Entry) -> Option<command_queue::Admitted> {
         let mut table = self.table.lock();
-        let next = entry.wishes.lock().next();
+        let next = entry.commands.lock().next();
         if next.is_none() && entry.status().is_none() {
             table.remove(entry.id());
         }
         next
     }
 
-    fn report_failure(&self, entry: &Entry, wish: &Wish, error: &ScaleError) {
-        let wanted = wish.wanted(entry.status());
+    fn report_failure(&self, entry: &Entry, command: &Command, error: &ScaleError) {
+        let wanted = command.wanted(entry.status());
         report::failed(&self.deps, entry.id(), &wanted, error);
     }
 

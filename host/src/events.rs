@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lattice_control::EventPublisher;
 use lattice_core::event::Event;
-use lattice_rpc::quiet::Pace;
+use lattice_rpc::throttle::LogThrottle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
@@ -27,7 +27,7 @@ enum Item {
 pub(crate) struct Events {
     queue: mpsc::Sender<Item>,
     /// Of the lines about events that were dropped.
-    dropped: Pace,
+    dropped: LogThrottle,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -37,7 +37,7 @@ impl Events {
         let task = tokio::spawn(send_all(publisher, items));
         Self {
             queue,
-            dropped: Pace::default(),
+            dropped: LogThrottle::default(),
             _task: AbortOnDropHandle::new(task),
         }
     }
@@ -94,7 +94,7 @@ mod tests {
         let (queue, _items) = mpsc::channel(1);
         let events = Events {
             queue,
-            dropped: Pace::default(),
+            dropped: LogThrottle::default(),
             _task: AbortOnDropHandle::new(tokio::spawn(async {})),
         };
         let event = || {

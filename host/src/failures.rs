@@ -5,7 +5,9 @@ use std::sync::Arc;
 use lattice_core::event::{Event, InvocationFailed};
 use lattice_core::reply::ErrorCode;
 use lattice_core::{ComponentId, HostId};
-use lattice_rpc::quiet::{Kinds, MAX_KINDS, QUIET, tell_some};
+use lattice_rpc::throttle::{
+    KeyedThrottle, MAX_THROTTLED_KINDS, THROTTLE_WINDOW, forward_throttled,
+};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -60,7 +62,7 @@ pub(crate) struct Failures {
 struct Inner {
     host: HostId,
     events: Arc<Events>,
-    kinds: Mutex<Kinds<Kind, Told>>,
+    kinds: Mutex<KeyedThrottle<Kind, Told>>,
 }
 
 impl Failures {
@@ -68,11 +70,11 @@ impl Failures {
         let inner = Arc::new(Inner {
             host,
             events,
-            kinds: Mutex::new(Kinds::new(MAX_KINDS)),
+            kinds: Mutex::new(KeyedThrottle::new(MAX_THROTTLED_KINDS)),
         });
         let (of_providers, coming) = mpsc::channel(WAITING);
         let told = Arc::clone(&inner);
-        let telling = tell_some(coming, move |failed| told.tell_of_provider(failed));
+        let telling = forward_throttled(coming, move |failed| told.tell_of_provider(failed));
         let tasks = [
             tokio::spawn(tell_counted(Arc::clone(&inner))),
             tokio::spawn(telling),
@@ -107,7 +109,7 @@ impl Failures {
 
 /// Gives back a failure that is to be told at once, with the number of those that were not.
 fn note(
-    kinds: &mut Kinds<Kind, Told>,
+    kinds: &mut KeyedThrottle<Kind, Told>,
     kind: &Kind,
     told: Told,
     now: Instant,
@@ -175,7 +177,7 @@ impl Inner {
 }
 
 async fn tell_counted(inner: Arc<Inner>) {
-    let mut ticks = interval(QUIET / 4);
+    let mut ticks = interval(THROTTLE_WINDOW / 4);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
@@ -204,18 +206,18 @@ mod tests {
         }
     }
 
-    fn at_once(kinds: &mut Kinds<Kind, Told>, kind: &Kind) -> Option<u64> {
+    fn at_once(kinds: &mut KeyedThrottle<Kind, Told>, kind: &Kind) -> Option<u64> {
         let told = note(kinds, kind, told("no link"), Instant::now());
         told.map(|(_, suppressed)| suppressed)
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_fails_in_ever_new_ways_is_counted() {
-        let mut kinds = Kinds::new(MAX_KINDS);
+        let mut kinds = KeyedThrottle::new(MAX_THROTTLED_KINDS);
         let first =
             (0..3 * MAX_OF_ONE).filter(|number| at_once(&mut kinds, &kind(*number)).is_some());
         assert_eq!(first.count(), MAX_OF_ONE);
-        tokio::time::advance(QUIET).await;
+        tokio::time::advance(THROTTLE_WINDOW).await;
         kinds.sweep(Instant::now(), |kind, _, _| {
             panic!("{kind:?} is told again")
         });
@@ -227,20 +229,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_fails_in_ever_new_ways_silences_nobody_else_and_all_have_a_bound() {
-        let mut kinds = Kinds::new(MAX_KINDS);
+        let mut kinds = KeyedThrottle::new(MAX_THROTTLED_KINDS);
         let mut first = 0;
-        for component in 0..2 * MAX_KINDS / MAX_OF_ONE {
+        for component in 0..2 * MAX_THROTTLED_KINDS / MAX_OF_ONE {
             for number in 0..2 * MAX_OF_ONE {
                 let kind = kind_of(&format!("hostile{component}"), number);
                 let noted = at_once(&mut kinds, &kind);
                 assert!(
-                    noted.is_some() || number > 0 || first >= MAX_KINDS,
+                    noted.is_some() || number > 0 || first >= MAX_THROTTLED_KINDS,
                     "{component}"
                 );
                 first += usize::from(noted.is_some());
             }
         }
-        assert_eq!(first, MAX_KINDS);
+        assert_eq!(first, MAX_THROTTLED_KINDS);
         assert!(kinds.is_full());
     }
 }

@@ -54,7 +54,7 @@ impl fmt::Display for StopReason {
     }
 }
 
-/// The wish that a host stops.
+/// A request that the host stops.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StopRequest {
     /// Why.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lattice_core::StringMap;
 use lattice_core::host::{InvalidLabelKey, check_label_key, is_host_label, machine_labels};
-use lattice_rpc::quiet::Pace;
+use lattice_rpc::throttle::LogThrottle;
 use parking_lot::RwLock;
 
 /// Why a label was not changed. The texts about `hostcore.*` are those of the 1.9 generation.
@@ -31,7 +31,7 @@ pub(crate) struct Labels {
     map: RwLock<StringMap>,
     changes: AtomicU64,
     /// Of what is told of labels that were set to what they are.
-    unchanged: Pace,
+    unchanged: LogThrottle,
 }
 
 impl Labels {
@@ -48,7 +48,7 @@ impl Labels {
         Ok(Self {
             map: RwLock::new(map),
             changes: AtomicU64::new(0),
-            unchanged: Pace::default(),
+            unchanged: LogThrottle::default(),
         })
     }
 

@@ -1,10 +1,10 @@
 //! The links of the lattice as this host knows them, and the targets that calls find through them.
 
 mod change;
+mod deleted_links;
 mod diff;
-mod gone;
-mod lately;
 mod of_providers;
+mod relink_grace;
 mod source;
 
 use std::collections::HashMap;
@@ -19,10 +19,10 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::trust::rules::Gate;
+use crate::trust::rules::LinkGuard;
 pub(crate) use change::Changes;
-use gone::Gone;
-use lately::Lately;
+use deleted_links::DeletedLinks;
+use relink_grace::RelinkGrace;
 use source::{Kept, Source, beyond};
 
 /// Where calls through one link of one source go. Everything that does not change from call to
@@ -33,7 +33,7 @@ pub(crate) struct Route {
     /// Counts the roads that calls took.
     pub(crate) roads: Arc<RoadCounts>,
     /// Keeps the rules of the link, if it has some.
-    pub(crate) gate: Option<Arc<Gate>>,
+    pub(crate) gate: Option<Arc<LinkGuard>>,
     /// Greater than that of any link before; the same for as long as the link stays as it is.
     pub(crate) version: u64,
     source: ComponentId,
@@ -120,8 +120,8 @@ pub(crate) struct LinkTable {
     sources: RwLock<HashMap<ComponentId, Arc<Source>>>,
     /// Held by whoever changes the sources, while what is to take their place is made.
     changing: Mutex<()>,
-    lately: Lately,
-    gone: Gone,
+    relink_grace: RelinkGrace,
+    deleted_links: DeletedLinks,
     /// Told after each change, for those who wait until the table has caught up with the store.
     version: watch::Sender<u64>,
 }
@@ -132,8 +132,8 @@ impl LinkTable {
             lattice,
             sources: RwLock::default(),
             changing: Mutex::default(),
-            lately: Lately::default(),
-            gone: Gone::default(),
+            relink_grace: RelinkGrace::default(),
+            deleted_links: DeletedLinks::default(),
             version: watch::Sender::new(0),
         }
     }
@@ -175,7 +175,7 @@ impl LinkTable {
 
     /// Links that are meant and went lately, for telling of it again.
     pub(crate) fn gone(&self, is_meant: impl Fn(&Link) -> bool) -> Vec<Link> {
-        self.gone.meant(is_meant)
+        self.deleted_links.meant(is_meant)
     }
 
     /// Links with this entity at one of their ends that the host goes by.
@@ -232,7 +232,10 @@ impl LinkTable {
             if found.is_some() {
                 return found;
             }
-            let until = self.lately.until(source, link_name, lookup)?.min(deadline);
+            let until = self
+                .relink_grace
+                .until(source, link_name, lookup)?
+                .min(deadline);
             if until <= Instant::now() {
                 return None;
             }
@@ -249,7 +252,7 @@ impl LinkTable {
         lookup: &str,
     ) -> bool {
         self.resolve(source, link_name, lookup).is_some()
-            || self.lately.until(source, link_name, lookup).is_some()
+            || self.relink_grace.until(source, link_name, lookup).is_some()
     }
 
     /// Waits until the links fulfil a condition.

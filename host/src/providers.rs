@@ -1,19 +1,21 @@
 //! The providers that run here: started, supervised, told about links, stopped.
 
-mod believed;
 mod credentials;
+mod delivery;
 mod error;
 mod failed;
 mod health;
-mod heard;
-mod hearing;
-mod leave;
 mod life;
+mod link_publisher;
+mod link_state;
 mod listen;
+mod permission;
 mod probe;
 mod refused;
 mod renew;
 mod report;
+mod report_filter;
+mod report_quota;
 mod resend;
 mod restart;
 mod seal;
@@ -22,9 +24,7 @@ mod slot;
 mod spawn;
 mod states;
 mod stop;
-mod teller;
 mod told;
-mod tracked;
 mod worker;
 
 use std::collections::HashMap;

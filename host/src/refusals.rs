@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lattice_core::HostId;
 use lattice_core::event::{CallRefused, Event};
-use lattice_rpc::quiet::tell_some;
+use lattice_rpc::throttle::forward_throttled;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -66,7 +66,7 @@ impl Told {
                 ..refused
             }));
         };
-        let task = tokio::spawn(tell_some(coming, tell));
+        let task = tokio::spawn(forward_throttled(coming, tell));
         Self {
             reports,
             _task: AbortOnDropHandle::new(task),

@@ -1,7 +1,7 @@
 //! Credentials for registries, as clients put them.
 
 use lattice_control::types::RegistryCredentials;
-use lattice_rpc::quiet::Pace;
+use lattice_rpc::throttle::LogThrottle;
 use parking_lot::RwLock;
 
 /// How many registries are kept.
@@ -28,9 +28,9 @@ pub(crate) enum RegistryError {
 pub(crate) struct Registries {
     credentials: RwLock<RegistryCredentials>,
     /// Of the lines about credentials that were refused; nobody gets a reply.
-    pub(crate) refusals: Pace,
+    pub(crate) refusals: LogThrottle,
     /// Of the lines about those that were taken: whoever may put them can do so as often as they like.
-    pub(crate) taken: Pace,
+    pub(crate) taken: LogThrottle,
 }
 
 impl Registries {

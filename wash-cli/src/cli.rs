@@ -53,7 +53,7 @@ enum Command {
     Status(status::Args),
     /// Run one host in the foreground
     Host(Box<host::Args>),
-    /// Build the component in this folder
+    /// Build the component or the provider in this folder
     Build(build::Args),
     /// Show the claims, imports and exports of a component or provider file
     Inspect(inspect::Args),
@@ -193,7 +193,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
     }
 }
 
-/// `WASH_COMPAT=0.43` keeps the document form of that version.
+/// `WASH_COMPAT=0.43` keeps the document form and the exit codes of that version.
 fn compat() -> bool {
     std::env::var("WASH_COMPAT").is_ok_and(|version| version.trim_start_matches('v') == "0.43")
 }
@@ -274,10 +274,10 @@ fn complete(command: impl Future<Output = Result<Output>>, ui: &Ui) -> ExitCode 
 fn finish(result: Result<Output>, ui: &Ui) -> ExitCode {
     let shown = result.and_then(|output| ui.success(&output).map(|_| output));
     match shown {
-        Ok(output) => ExitCode::from(output.exit()),
+        Ok(output) => ExitCode::from(ui.exit_code(output.exit())),
         Err(error) => {
             ui.failure(&error);
-            ExitCode::from(error.exit())
+            ExitCode::from(ui.exit_code(error.exit()))
         }
     }
 }

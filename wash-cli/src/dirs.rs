@@ -52,6 +52,14 @@ pub(crate) fn keys() -> Result<PathBuf> {
     from_env("WASH_KEYS_DIR").map_or_else(|| Ok(data()?.join("keys")), Ok)
 }
 
+/// Where 1.x signs with keys from, unless others are named. No keys are made there.
+pub(crate) fn keys_of_1x() -> Option<PathBuf> {
+    match from_env("WASH_KEYS_DIR") {
+        Some(_) => None,
+        None => Some(home().ok()?.join(".wash").join("keys")),
+    }
+}
+
 /// One folder per lattice that `wash up` runs on this machine.
 pub(crate) fn lattices() -> Result<PathBuf> {
     Ok(data()?.join("lattices"))

@@ -31,11 +31,24 @@ pub(crate) struct FolderArgs {
 
 impl FolderArgs {
     pub(crate) fn folder(&self) -> Result<PathBuf> {
-        let given = self.directory.as_ref();
-        match given.filter(|path| !path.as_os_str().is_empty()) {
+        match self.given() {
             Some(folder) => Ok(folder.clone()),
             None => dirs::keys(),
         }
+    }
+
+    fn given(&self) -> Option<&PathBuf> {
+        let given = self.directory.as_ref();
+        given.filter(|path| !path.as_os_str().is_empty())
+    }
+
+    /// A key of 1.x, where no folder was named: what it signed goes on having the same issuer.
+    fn of_1x(&self, file: &str) -> std::result::Result<SigningKey, Unread> {
+        let folder = match self.given() {
+            Some(_) => None,
+            None => dirs::keys_of_1x(),
+        };
+        read_file(&folder.ok_or(Unread::Missing)?.join(file))
     }
 }
 
@@ -69,6 +82,15 @@ pub(crate) struct SigningArgs {
 }
 
 impl SigningArgs {
+    /// The same with this folder of keys, if one is named.
+    pub(crate) fn in_folder(&self, folder: Option<&Path>) -> Self {
+        let mut keys = self.clone();
+        if let Some(folder) = folder {
+            keys.keys.directory = Some(folder.to_owned());
+        }
+        keys
+    }
+
     /// The key that signs.
     pub(crate) fn issuer(&self, kind: KeyKind, ui: &Ui) -> Result<SigningKey> {
         // One key of the user for all that they sign, as 1.x has it.
@@ -85,8 +107,13 @@ impl SigningArgs {
             return of_kind(read_given(given)?, kind);
         }
         let folder = self.keys.folder()?;
-        let file = folder.join(file_name(name, kind));
-        match read_file(&file) {
+        let name = file_name(name, kind);
+        let file = folder.join(&name);
+        let read = match read_file(&file) {
+            Err(Unread::Missing) => self.keys.of_1x(&name),
+            read => read,
+        };
+        match read {
             Ok(key) => of_kind(key, kind),
             Err(Unread::Missing) if !self.disable_keygen => make(&folder, &file, kind, ui),
             Err(Unread::Missing) => {

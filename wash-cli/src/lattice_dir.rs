@@ -195,6 +195,12 @@ impl LatticeDir {
         self.nats().join("nats.conf")
     }
 
+    /// Whether the NATS server was last started with a configuration of ours. One of the user's own
+    /// says itself where the server stores its data.
+    pub(crate) fn has_own_config(&self) -> bool {
+        self.nats_config().is_file()
+    }
+
     pub(crate) fn nats_log(&self) -> PathBuf {
         self.nats().join("nats.log")
     }
@@ -208,7 +214,7 @@ impl LatticeDir {
     pub(crate) fn has_own_store(&self) -> bool {
         self.recorded_address().is_none_or(|address| {
             let likely = || address.server.is_local() && self.jetstream().is_dir();
-            address.own.unwrap_or_else(likely)
+            address.own.unwrap_or_else(likely) && self.has_own_config()
         })
     }
 

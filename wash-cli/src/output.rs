@@ -144,7 +144,8 @@ pub(crate) struct Ui {
 }
 
 impl Ui {
-    /// `compat` keeps the document form of 0.43: a blank line first, errors as plain text on stderr.
+    /// `compat` keeps the document form of 0.43: a blank line first, errors as plain text on stderr; and
+    /// its exit codes.
     pub(crate) fn new(format: Format, compat: bool, command: String, around: Surroundings) -> Self {
         let wide = format == Format::Wide;
         Self {
@@ -173,6 +174,14 @@ impl Ui {
     /// Whether documents are those of 0.43.
     pub(crate) fn is_compat(&self) -> bool {
         self.compat
+    }
+
+    /// The code a command ends with: 0.43 knew one for everything that failed.
+    pub(crate) fn exit_code(&self, exit: u8) -> u8 {
+        match self.compat && !matches!(exit, 0 | 2 | 130 | 143) {
+            true => 1,
+            false => exit,
+        }
     }
 
     pub(crate) fn style(&self) -> Style {

@@ -76,11 +76,35 @@ fn a_changed_component_says_that_its_claims_do_not_hold() {
     let (mut bytes, _, _) = signed(&component());
     bytes.extend([0, 2, 1, b'x']);
     home.file("demo.wasm", &bytes);
-    let outcome = home.wash("inspect demo.wasm").ok();
-    assert!(
-        outcome.stdout.contains("Can be used: no: hash mismatch"),
-        "{outcome}"
+    for command in ["inspect", "claims inspect"] {
+        let outcome = home.wash(&format!("{command} demo.wasm"));
+        assert_eq!(outcome.code, Some(8), "{outcome}");
+        let told = "Can be used: no: hash mismatch";
+        assert!(outcome.stdout.contains(told), "{outcome}");
+        let error = "error[WASH0072]: the claims of `demo.wasm` do not hold";
+        assert!(outcome.stderr.starts_with(error), "{outcome}");
+    }
+    let json = home.wash("inspect demo.wasm -o json");
+    assert_eq!(json.code, Some(8), "{json}");
+    let json = json.json();
+    assert_eq!(
+        (&json["success"], &json["name"]),
+        (&false.into(), &"demo".into())
     );
+    let old = home.with("WASH_COMPAT", "0.43");
+    assert_eq!(old.wash("inspect demo.wasm").code, Some(1));
+}
+
+#[test]
+fn a_component_without_claims_is_an_error_only_for_scripts_of_1x() {
+    let home = Home::new();
+    home.file("demo.wasm", component());
+    home.wash("inspect demo.wasm").ok();
+    let home = home.with("WASH_COMPAT", "0.43");
+    let old = home.wash("inspect demo.wasm");
+    assert_eq!(old.code, Some(1), "{old}");
+    assert!(old.stderr.contains("carries no token"), "{old}");
+    home.wash("inspect demo.wasm --wit").ok();
 }
 
 #[test]
@@ -133,21 +157,26 @@ fn archives_that_cannot_be_used_are_shown_and_say_why() {
     let mut swapped = archive_of(times(None, None), false);
     let at = swapped.windows(3).position(|found| found == b"two");
     swapped[at.unwrap()] ^= 1;
-    for (name, bytes, why) in [
+    for (name, bytes, why, code) in [
         (
             "expired",
             archive_of(times(Some(1_700_000_001), None), true),
             "token expired",
+            0,
         ),
         (
             "early",
             archive_of(times(None, Some(far)), true),
             "token not yet usable",
+            0,
         ),
-        ("swapped", swapped, "hash mismatch, `aarch64-linux`"),
+        ("swapped", swapped, "hash mismatch, `aarch64-linux`", 8),
     ] {
         home.file(name, bytes);
-        let json = home.wash(&format!("inspect {name} -o json")).ok().json();
+        let outcome = home.wash(&format!("inspect {name} -o json"));
+        assert_eq!(outcome.code, Some(code), "{outcome}");
+        let json = outcome.json();
+        assert_eq!(json["success"], code == 0, "{name}: {json}");
         assert_eq!(json["name"], "kv", "{name}: {json}");
         let told = json["can_be_used"].as_str().unwrap();
         assert!(told.starts_with("no: ") && told.contains(why), "{told}");
@@ -200,7 +229,7 @@ fn a_build_command_makes_the_component() {
         &home.wash("build -p project --build-only"),
         "
 -- stdout
-Component built and can be found at [HOME]/project/build/my_demo.wasm
+Component built and can be found at [HOME]/project/out/demo.wasm
 -- stderr
 building
 -- exit 0",
@@ -208,7 +237,7 @@ building
     let signed = home.wash("build -p project --sign-only").ok();
     assert_eq!(
         signed.stdout.trim_end(),
-        "Component signed and can be found at [HOME]/project/build/my_demo_s.wasm"
+        "Component signed and can be found at [HOME]/project/out/demo_s.wasm"
     );
 }
 

@@ -204,6 +204,40 @@ fn a_purge_that_cannot_be_says_so_and_what_was_stopped() {
 }
 
 #[test]
+fn a_server_with_a_configuration_of_the_user_is_not_stopped_for_a_purge() {
+    let local = Local::new();
+    // Leaves a configuration of ours behind.
+    local.up("").ok();
+    local.home.wash("down").ok();
+    let store = local.home.path().join("store");
+    let config = format!(
+        "jetstream {{\n  store_dir: \"{}\"\n  domain: core\n}}\n",
+        store.display()
+    );
+    let config = local.home.file("own.conf", config);
+    let own = format!(
+        "--nats-host 127.0.0.1 --nats-config-file {}",
+        config.display()
+    );
+    local.up(&own).ok();
+    local.home.wash("config put kept a=1").ok();
+    for purge in ["wasmcloud", "all", "everything"] {
+        let line = format!("down --purge-jetstream {purge} -o json");
+        let down = local.home.wash(&line);
+        assert_eq!(down.code, Some(7), "{down}");
+        let told = down.json();
+        assert_eq!(told["nats_stopped"], false, "{told}");
+        assert!(told["hosts_stopped"].as_array().unwrap().is_empty());
+    }
+    local.home.wash("config get kept").ok();
+    local.home.wash("down").ok();
+    let after = local.home.wash("down --purge-jetstream all -o json");
+    assert_eq!(after.code, Some(7), "{after}");
+    local.up(&own).ok();
+    local.home.wash("config get kept").ok();
+}
+
+#[test]
 fn a_server_is_not_stopped_under_who_starts_its_lattice() {
     let local = Local::new();
     local.up("").ok();

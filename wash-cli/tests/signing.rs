@@ -81,6 +81,39 @@ fn a_component_is_signed_with_keys_that_are_made_once() {
 }
 
 #[test]
+fn the_project_of_the_folder_says_what_the_command_line_does_not() {
+    let home = home();
+    home.file("cart.wasm", component());
+    home.file(
+        "wasmcloud.toml",
+        "name = 'shop'\nlanguage = 'other'\ntype = 'component'\nversion = '0.3.0'\n\
+         revision = 4\n[component]\ntags = ['a']\nkey_directory = 'keys'\n\
+         destination = 'out.wasm'\n",
+    );
+    home.wash("claims sign cart.wasm -t b").ok();
+    assert!(home.path().join("keys/ada_account.nk").is_file());
+    let shown = home.wash("inspect out.wasm -o json").ok().json();
+    assert_eq!(shown["name"], "shop", "{shown}");
+    assert_eq!(shown["version"], "0.3.0", "{shown}");
+    assert_eq!(shown["revision"], 4, "{shown}");
+    assert_eq!(shown["tags"], serde_json::json!(["b", "a"]));
+    home.wash("claims sign cart.wasm -n own -r 5 -d own.wasm")
+        .ok();
+    let shown = home.wash("inspect own.wasm -o json").ok().json();
+    assert_eq!(
+        (&shown["name"], &shown["revision"]),
+        (&"own".into(), &5.into())
+    );
+    home.wash("claims token component").ok();
+    home.wash("claims token provider").ok();
+    home.file("wasmcloud.toml", "language = 1");
+    let without = home.wash("claims sign cart.wasm").ok();
+    assert!(without.stderr.contains("goes on without"), "{without}");
+    let needs = home.wash("claims token provider -v Example");
+    assert_eq!(needs.code, Some(2), "{needs}");
+}
+
+#[test]
 fn keys_are_made_only_where_that_is_wanted() {
     let home = home();
     home.file("cart.wasm", component());
@@ -95,6 +128,32 @@ fn keys_are_made_only_where_that_is_wanted() {
     home.file("note.wasm", "no wasm");
     let refused = home.wash("claims sign note.wasm");
     assert_eq!(refused.code, Some(8), "{refused}");
+}
+
+#[test]
+fn the_keys_of_1x_are_used_where_no_folder_is_named() {
+    let home = home();
+    home.file("cart.wasm", component());
+    let key = |kind, name: &str| {
+        let key = SigningKey::generate(kind);
+        let file = format!(".wash/keys/{name}.nk");
+        home.file(&file, key.seed().expose());
+        key.public_key()
+    };
+    let account = key(KeyKind::Account, "ada_account");
+    let subject = key(KeyKind::Component, "cart_module");
+    let line = "claims sign cart.wasm --disable-keygen -o json";
+    let signed = home.wash(line).ok().json();
+    assert_eq!(signed["issuer"], account.as_str());
+    assert_eq!(signed["subject"], subject.as_str());
+    // Keys of our own go first, and a folder that is named is the only one.
+    let own = SigningKey::generate(KeyKind::Account);
+    let kept = ".local/share/wash/keys/ada_account.nk";
+    home.file(kept, own.seed().expose());
+    let signed = home.wash(line).ok().json();
+    assert_eq!(signed["issuer"], own.public_key().as_str());
+    let named = home.wash(&format!("{line} --directory elsewhere"));
+    assert_eq!(named.code, Some(3), "{named}");
 }
 
 #[test]
@@ -114,6 +173,19 @@ fn an_archive_is_made_added_to_and_looked_at() {
     assert_eq!(made.clone().ok().json()["file"], "kv.par.gz", "{made}");
     home.wash("par insert kv.par.gz -a aarch64-linux -b kv-arm")
         .ok();
+    let far = home.wash("par insert kv.par.gz -a aarch64-macos -b kv --disable-keygen -d none");
+    assert_eq!(far.code, Some(3), "{far}");
+    let schema = home.file("env.json", r#"{"title":"env"}"#);
+    let by_env = home
+        .command()
+        .args("par create -b kv -n kv -v Example -d keys --destination env.par".split(' '))
+        .env("WASH_JSON_SCHEMA", schema)
+        .status()
+        .unwrap();
+    assert!(by_env.success());
+    assert!(home.path().join("keys/ada_account.nk").is_file());
+    let shown = home.wash("par inspect env.par -o json").ok().json();
+    assert_eq!(shown["schema"]["title"], "env");
     let shown = home.wash("par inspect kv.par.gz -o json").ok().json();
     assert_eq!(
         shown["targets"],
@@ -213,7 +285,11 @@ fn tokens_of_accounts_make_a_chain() {
         signer.expose(),
     ]);
     issuers.add_token(own.ok().stdout.trim()).unwrap();
-    for line in ["component -n cart", "provider -n kv --vendor Example"] {
+    for line in [
+        "component -n cart",
+        "provider -n kv --vendor Example",
+        "provider -n kv -v Example -e 1.0.0",
+    ] {
         let token = home
             .wash(&format!("claims token {line} -o json"))
             .ok()

@@ -173,8 +173,10 @@ fn the_form_of_0_43_is_kept_on_request() {
     "IO error: Connection refused (os error 111)"
   ]
 }
--- exit 6"#,
+-- exit 1"#,
     );
+    assert_eq!(home.wash("status").code, Some(1));
+    assert_eq!(home.wash("get hots").code, Some(2));
 }
 
 #[test]

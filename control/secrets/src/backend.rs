@@ -25,8 +25,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use crate::desk::Desk;
 use crate::error::ServeError;
+use crate::handler::RequestHandler;
 use crate::mappings::Mappings;
 use crate::proof::ANSWER_PROOF;
 use crate::vault::StoredValues;
@@ -93,7 +93,7 @@ pub struct Backend {
     nats: Client,
     subjects: SecretsSubjects,
     requests: Subscriber,
-    desk: Arc<Desk>,
+    handler: Arc<RequestHandler>,
 }
 
 impl Backend {
@@ -130,7 +130,7 @@ impl Backend {
             nats,
             subjects,
             requests,
-            desk: Arc::new(Desk {
+            handler: Arc::new(RequestHandler {
                 transit: config.transit,
                 values,
                 mappings,
@@ -155,11 +155,11 @@ impl Backend {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                 break;
             };
-            let (desk, nats) = (Arc::clone(&self.desk), self.nats.clone());
+            let (handler, nats) = (Arc::clone(&self.handler), self.nats.clone());
             let subjects = self.subjects.clone();
             tasks.spawn(async move {
                 let _place = place;
-                if timeout(LONGEST, answer(&desk, &nats, &subjects, &message))
+                if timeout(LONGEST, answer(&handler, &nats, &subjects, &message))
                     .await
                     .is_err()
                 {
@@ -207,26 +207,31 @@ async fn taken_in(nats: &Client) -> Result<(), String> {
 }
 
 /// Works out the answer to one message and sends it.
-async fn answer(desk: &Desk, nats: &Client, subjects: &SecretsSubjects, message: &Message) {
+async fn answer(
+    handler: &RequestHandler,
+    nats: &Client,
+    subjects: &SecretsSubjects,
+    message: &Message,
+) {
     let Some(reply) = message.reply.clone().filter(|reply| takes_answers(reply)) else {
         return;
     };
     match subjects.parse(&message.subject) {
         Some(SecretsOp::ServerXkey) => {
-            let key = desk.transit.public_key();
+            let key = handler.transit.public_key();
             publish(nats, reply, HeaderMap::new(), key.into()).await;
         }
-        Some(SecretsOp::Get) => sealed(nats, reply, desk.get(message).await).await,
+        Some(SecretsOp::Get) => sealed(nats, reply, handler.get(message).await).await,
         Some(SecretsOp::PutSecret) => {
-            let done = desk.put(message).await;
+            let done = handler.put(message).await;
             plain(nats, reply, &PutSecretResponse::from(done)).await;
         }
         Some(SecretsOp::AddMapping(entity)) => {
-            let done = desk.add(entity, message).await;
+            let done = handler.add(entity, message).await;
             plain(nats, reply, &changed(done)).await;
         }
         Some(SecretsOp::RemoveMapping(entity)) => {
-            let done = desk.remove(entity, &message.payload).await;
+            let done = handler.remove(entity, &message.payload).await;
             plain(nats, reply, &changed(done)).await;
         }
         None => {

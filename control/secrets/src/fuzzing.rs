@@ -8,7 +8,7 @@ use lattice_claims::{CurveKey, KeyKind, PublicKey};
 use lattice_core::provider::SecretValue;
 use lattice_core::secrets::{PutSecretRequest, Secret, SecretRequest};
 
-use crate::{desk, mappings, proof, vault};
+use crate::{handler, mappings, proof, vault};
 
 /// What the bucket of mappings holds about an entity; `None` when it is no list.
 pub fn listed(stored: &[u8]) -> Option<BTreeSet<String>> {
@@ -38,17 +38,17 @@ pub fn sealed(key: &CurveKey, request: &PutSecretRequest) -> Option<Vec<u8>> {
 
 /// One field of a secret.
 pub fn field(secret: Secret, name: &str) -> Option<Secret> {
-    desk::field_of(secret, name)
+    handler::field_of(secret, name)
 }
 
 /// What a host asks the backend for, with the tokens in it looked at; `None` when it cannot be read.
 pub fn question(transit: &CurveKey, message: &Message) -> Option<SecretRequest> {
-    let (_sender, json) = desk::opened(transit, message).ok()?;
-    let request: SecretRequest = desk::read(&json).ok()?;
+    let (_sender, json) = handler::opened(transit, message).ok()?;
+    let request: SecretRequest = handler::read(&json).ok()?;
     let context = &request.context;
-    let _host = desk::verified(&context.host_jwt, &[KeyKind::Host]);
+    let _host = handler::verified(&context.host_jwt, &[KeyKind::Host]);
     let kinds = [KeyKind::Component, KeyKind::Provider];
-    let _entity = desk::verified(&context.entity_jwt, &kinds);
+    let _entity = handler::verified(&context.entity_jwt, &kinds);
     Some(request)
 }
 

@@ -6,12 +6,12 @@
 
 mod backend;
 mod client;
-mod desk;
 mod error;
 mod exchange;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod handler;
 mod mappings;
 mod proof;
 mod vault;

@@ -23,7 +23,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{ClientConfig, ClientError};
 use crate::settle::{SettleError, settle};
-use lattice_rpc::quiet::Pace;
+use lattice_rpc::throttle::LogThrottle;
 
 /// Events that wait for a slow reader; further ones are dropped and counted.
 const BUFFER: usize = 5_000;
@@ -121,7 +121,7 @@ async fn forward(
     sender: mpsc::Sender<CloudEvent>,
     missed: Arc<AtomicU64>,
 ) {
-    let unreadable = Pace::default();
+    let unreadable = LogThrottle::default();
     while let Some(message) = messages.next().await {
         let Some(event) = parse(&message, &unreadable) else {
             continue;
@@ -138,7 +138,7 @@ async fn forward(
     }
 }
 
-fn parse(message: &Message, unreadable: &Pace) -> Option<CloudEvent> {
+fn parse(message: &Message, unreadable: &LogThrottle) -> Option<CloudEvent> {
     serde_json::from_slice(&message.payload)
         .inspect_err(|error| {
             if let Some(untold) = unreadable.turn() {

@@ -27,7 +27,7 @@ use super::{Drained, ServerConfig};
 use crate::api::{ControlApi, ControlError};
 use crate::settle::settle;
 use crate::trace;
-use lattice_rpc::quiet::Pace;
+use lattice_rpc::throttle::LogThrottle;
 
 /// How long sending a reply may wait for room in the connection's queue.
 const REPLY_PATIENCE: Duration = Duration::from_secs(2);
@@ -42,7 +42,7 @@ pub(super) struct Shared {
     pub(super) config: ServerConfig,
     pub(super) api: Arc<dyn ControlApi>,
     /// Of the lines about requests that were refused.
-    refusals: Pace,
+    refusals: LogThrottle,
 }
 
 /// The task behind a server.
@@ -68,7 +68,7 @@ impl Worker {
                 subjects,
                 config,
                 api,
-                refusals: Pace::default(),
+                refusals: LogThrottle::default(),
             }),
             lanes,
             messages: futures::stream::select_all(subscriptions),

@@ -6,7 +6,7 @@
 
 use std::fmt::Display;
 
-use lattice_rpc::quiet::Kinds;
+use lattice_rpc::throttle::KeyedThrottle;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -16,16 +16,16 @@ const MAX_RECORDS: usize = 64;
 const LONGEST: usize = 256;
 
 /// Of all stores in this process: they share its log.
-static LATELY: Mutex<Option<Kinds<String, ()>>> = Mutex::new(None);
+static LATELY: Mutex<Option<KeyedThrottle<String, ()>>> = Mutex::new(None);
 
 /// How many were not told since the last one, if it is to be told of the record with this key.
 pub(crate) fn turn(key: &str) -> Option<u64> {
     let mut lately = LATELY.lock();
-    let lately = lately.get_or_insert_with(|| Kinds::new(MAX_RECORDS));
+    let lately = lately.get_or_insert_with(|| KeyedThrottle::new(MAX_RECORDS));
     turn_of(lately, key, Instant::now())
 }
 
-fn turn_of(lately: &mut Kinds<String, ()>, key: &str, now: Instant) -> Option<u64> {
+fn turn_of(lately: &mut KeyedThrottle<String, ()>, key: &str, now: Instant) -> Option<u64> {
     if lately.is_full() {
         lately.forget_quiet(now);
     }
@@ -43,18 +43,18 @@ pub(crate) fn clipped(error: &dyn Display) -> String {
 mod tests {
     use super::*;
 
-    use lattice_rpc::quiet::QUIET;
+    use lattice_rpc::throttle::THROTTLE_WINDOW;
 
     #[test]
     fn each_record_is_told_of_once_a_second_and_some_at_a_time() {
-        let (mut lately, now) = (Kinds::new(MAX_RECORDS), Instant::now());
+        let (mut lately, now) = (KeyedThrottle::new(MAX_RECORDS), Instant::now());
         let keys: Vec<String> = (0..1000).map(|at| format!("COMPONENT_{at}")).collect();
         let mut told = 0;
         for key in keys.iter().chain(&keys) {
             told += usize::from(turn_of(&mut lately, key, now).is_some());
         }
         assert_eq!(told, MAX_RECORDS);
-        let untold = turn_of(&mut lately, "COMPONENT_new", now + QUIET);
+        let untold = turn_of(&mut lately, "COMPONENT_new", now + THROTTLE_WINDOW);
         assert_eq!(untold, Some(2 * 1000 - MAX_RECORDS as u64));
     }
 

@@ -16,9 +16,9 @@ use crate::exports;
 use crate::http::HttpPlan;
 use crate::imports::{Forms, Log};
 use crate::instance::Seat;
+use crate::instance_pool::InstancePool;
 use crate::limits::{Meter, Metered, Stopped};
 use crate::runtime::{Linked, RuntimeInner};
-use crate::shelf::Shelf;
 use crate::store::Ctx;
 use crate::{
     CallContext, CallError, CodecError, ComponentOptions, Export, HostEnv, HttpBody, HttpCallError,
@@ -51,7 +51,7 @@ pub(crate) struct Shared {
 pub struct Component(Arc<Inner>);
 
 struct Inner {
-    shelf: Arc<Shelf>,
+    instance_pool: Arc<InstancePool>,
     linked: Arc<Linked>,
     exports: Vec<Export>,
     plans: Vec<CallPlan>,
@@ -61,7 +61,7 @@ struct Inner {
 impl fmt::Debug for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Component")
-            .field("id", &self.0.shelf.shared().env.component_id())
+            .field("id", &self.0.instance_pool.shared().env.component_id())
             .field("exports", &self.0.exports.len())
             .finish_non_exhaustive()
     }
@@ -71,7 +71,7 @@ impl Component {
     pub(crate) fn new(shared: Arc<Shared>, linked: Arc<Linked>) -> Result<Self, PrepareError> {
         let found = exports::find(&shared, &linked.code, &linked.pre)?;
         Ok(Self(Arc::new(Inner {
-            shelf: Shelf::new(shared),
+            instance_pool: InstancePool::new(shared),
             linked,
             exports: found.exports,
             plans: found.plans,
@@ -87,12 +87,12 @@ impl Component {
     /// Changes whether and how instances serve further calls, from the next call on. Those that
     /// wait are retired; those in a call do not come back unless they began under a [`Reuse`].
     pub fn set_reuse(&self, reuse: Option<Reuse>) {
-        self.0.shelf.set(reuse);
+        self.0.instance_pool.set(reuse);
     }
 
     /// How many instances wait for a further call.
     pub fn kept_instances(&self) -> usize {
-        self.0.shelf.len()
+        self.0.instance_pool.len()
     }
 
     /// Calls an export with encoded parameters and returns the encoded results.
@@ -143,7 +143,7 @@ impl Component {
         request: http::Request<HttpBody>,
     ) -> impl Future<Output = Result<HttpResponse, HttpCallError>> + Send + use<> {
         let plan = self.0.http.as_ref().ok_or(HttpCallError::NotAHandler);
-        match plan.and_then(|plan| plan.handle(&self.0.shelf, cx, request)) {
+        match plan.and_then(|plan| plan.handle(&self.0.instance_pool, cx, request)) {
             Ok(exchange) => Either::Left(exchange),
             Err(error) => Either::Right(ready(Err(error))),
         }
@@ -167,8 +167,8 @@ impl Component {
         cx: CallContext,
         params: Bytes,
     ) -> Result<Bytes, CallError> {
-        let meter = meter(self.0.shelf.shared());
-        let seat = Seat::take(&self.0.shelf, cx, &meter);
+        let meter = meter(self.0.instance_pool.shared());
+        let seat = Seat::take(&self.0.instance_pool, cx, &meter);
         let guest = async {
             let mut live = seat.instance(&self.0.linked.pre).await?;
             match plan.run(&mut live.store, &live.instance, params).await {

@@ -8,8 +8,8 @@ use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyIndices};
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
 use crate::component::classify;
+use crate::instance_pool::{InstancePool, Share};
 use crate::limits::Meter;
-use crate::shelf::{Share, Shelf};
 use crate::store::{Ctx, Hold, new_store, renewed};
 use crate::{CallContext, CallError};
 
@@ -18,22 +18,26 @@ pub(crate) enum Seat {
     New {
         store: Store<Ctx>,
         /// Where the instance goes after the call; nowhere if it is not to serve another.
-        home: Weak<Shelf>,
+        home: Weak<InstancePool>,
     },
     Kept(LiveInstance),
 }
 
 impl Seat {
-    /// Begins a call of the component that `shelf` belongs to.
-    pub(crate) fn take(shelf: &Arc<Shelf>, cx: CallContext, meter: &Arc<Meter>) -> Self {
-        let kept = shelf.is_open().then(|| shelf.take());
+    /// Begins a call of the component that `instance_pool` belongs to.
+    pub(crate) fn take(
+        instance_pool: &Arc<InstancePool>,
+        cx: CallContext,
+        meter: &Arc<Meter>,
+    ) -> Self {
+        let kept = instance_pool.is_open().then(|| instance_pool.take());
         if let Some(Some(mut kept)) = kept {
             kept.begin_call(cx, meter);
             return Self::Kept(kept);
         }
         Self::New {
-            store: new_store(shelf.shared(), cx, meter),
-            home: kept.map_or_else(Weak::new, |_| Arc::downgrade(shelf)),
+            store: new_store(instance_pool.shared(), cx, meter),
+            home: kept.map_or_else(Weak::new, |_| Arc::downgrade(instance_pool)),
         }
     }
 
@@ -59,10 +63,10 @@ impl Seat {
                 Err(error) => error,
             };
             let full = error.downcast_ref::<PoolConcurrencyLimitError>().is_some();
-            let shelves = store.data().shared().runtime.shelves();
+            let pools = store.data().shared().runtime.pools();
             match shares.next().filter(|_| full) {
                 // The store may hold a part of the instance, which takes room as well.
-                Some(share) if shelves.make_room(share) => store = renewed(store),
+                Some(share) if pools.make_room(share) => store = renewed(store),
                 _ => return Err(classify(error, &store)),
             }
         }
@@ -77,11 +81,11 @@ pub(crate) struct LiveInstance {
     proxy: Option<Proxy>,
     /// How many calls it has ended well.
     uses: u32,
-    home: Weak<Shelf>,
+    home: Weak<InstancePool>,
 }
 
 impl LiveInstance {
-    fn new(store: Store<Ctx>, instance: Instance, home: Weak<Shelf>) -> Self {
+    fn new(store: Store<Ctx>, instance: Instance, home: Weak<InstancePool>) -> Self {
         Self {
             store,
             instance,
@@ -154,7 +158,7 @@ impl LiveInstance {
 /// An instance whose call has ended well.
 pub(crate) struct Rested {
     instance: LiveInstance,
-    home: Arc<Shelf>,
+    home: Arc<InstancePool>,
     // Last, so that a permit is given back after everything else.
     hold: Hold,
 }

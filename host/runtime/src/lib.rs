@@ -28,8 +28,8 @@ mod export;
 mod exports;
 mod http;
 mod instance;
+mod instance_pool;
 mod limits;
-mod shelf;
 mod stdio;
 mod store;
 

@@ -15,7 +15,7 @@ use crate::compile::{self, SourceCounts};
 use crate::component::{Component, Shared};
 use crate::engine::{self, EngineChoices};
 use crate::imports::{Forms, Log};
-use crate::shelf::Shelves;
+use crate::instance_pool::InstancePools;
 use crate::store::Ctx;
 use crate::ticker::Ticker;
 use crate::{
@@ -60,7 +60,7 @@ pub(crate) struct RuntimeInner {
     pub(crate) wrappings: Arc<Semaphore>,
     /// A permit for each part that the values of a call have, until it has ended.
     pub(crate) value_parts: Arc<Semaphore>,
-    shelves: Shelves,
+    pools: InstancePools,
 }
 
 type Digest = [u8; 32];
@@ -100,8 +100,8 @@ impl RuntimeInner {
         &self.ticker
     }
 
-    pub(crate) fn shelves(&self) -> &Shelves {
-        &self.shelves
+    pub(crate) fn pools(&self) -> &InstancePools {
+        &self.pools
     }
 
     pub(crate) fn linker(&self) -> Linker<Ctx> {
@@ -152,7 +152,7 @@ impl Runtime {
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
             wrappings: Arc::new(Semaphore::new(WRAPPINGS)),
             value_parts: Arc::new(Semaphore::new(VALUE_PARTS as usize)),
-            shelves: Shelves::new(choices.instances.div_ceil(KEPT_SHARE) as usize),
+            pools: InstancePools::new(choices.instances.div_ceil(KEPT_SHARE) as usize),
             keys: CodeKeys::of(&engine),
             sharing: OnceLock::new(),
             sources: SourceCounts::default(),

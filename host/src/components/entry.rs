@@ -10,12 +10,12 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::code::{Fetched, fetch};
+use super::command_queue::{Command, CommandQueue};
 use super::error::ScaleError;
-use super::leave::{self, Planned};
+use super::permission::{self, Planned};
 use super::report;
 use super::running::{Left, Plan, Running};
 use super::step::Step;
-use super::wishes::{Wish, Wishes};
 use super::{ComponentDeps, ComponentStatus};
 
 /// How long a stop waits for calls under way before it is reported; they may end later.
@@ -55,7 +55,7 @@ impl From<ScaleComponentCommand> for Wanted {
 pub(crate) struct Entry {
     id: ComponentId,
     /// What is to be done. Locked within the lock of the table.
-    pub(crate) wishes: parking_lot::Mutex<Wishes>,
+    pub(crate) commands: parking_lot::Mutex<CommandQueue>,
     /// Held for the whole of each piece of work, so that work on this id keeps its order and
     /// work on other ids is not held up.
     running: Mutex<Option<Running>>,
@@ -67,7 +67,7 @@ impl Entry {
     pub(crate) fn new(id: ComponentId) -> Self {
         Self {
             id,
-            wishes: parking_lot::Mutex::default(),
+            commands: parking_lot::Mutex::default(),
             running: Mutex::default(),
             status: RwLock::default(),
         }
@@ -82,10 +82,14 @@ impl Entry {
     }
 
     /// Does what is wished, and tells how the component runs then.
-    pub(crate) async fn fulfil(&self, deps: &ComponentDeps, wish: &Wish) -> Result<(), ScaleError> {
-        match wish {
-            Wish::Scale(wanted) => self.scale(deps, wanted).await,
-            Wish::Update { image, annotations } => self.update(deps, image, annotations).await,
+    pub(crate) async fn carry_out(
+        &self,
+        deps: &ComponentDeps,
+        command: &Command,
+    ) -> Result<(), ScaleError> {
+        match command {
+            Command::Scale(wanted) => self.scale(deps, wanted).await,
+            Command::Update { image, annotations } => self.update(deps, image, annotations).await,
         }
     }
 
@@ -130,7 +134,9 @@ impl Entry {
     }
 
     async fn ask(&self, deps: &ComponentDeps, planned: Planned<'_>) -> Result<(), ScaleError> {
-        Step::Leave.run(leave::ask(deps, &self.id, planned)).await
+        Step::Leave
+            .run(permission::ask(deps, &self.id, planned))
+            .await
     }
 
     /// Changes how the component runs, and the code where that is needed.

@@ -36,7 +36,7 @@ use super::traced::called;
 use crate::failures::{Failure, Failures};
 use crate::links::Route;
 use crate::router::Router;
-use crate::trust::rules::Gate;
+use crate::trust::rules::LinkGuard;
 
 /// What `wasi:http/outgoing-handler` is called in links.
 const OUTGOING_LOOKUP: &str = "wasi:http/outgoing-handler";
@@ -101,7 +101,7 @@ impl ComponentInvoke {
         &self,
         route: &Route,
         operation: impl FnOnce() -> String,
-        check: impl FnOnce(&Gate) -> Result<(), InvokeError>,
+        check: impl FnOnce(&LinkGuard) -> Result<(), InvokeError>,
     ) -> Result<(), InvokeError> {
         let Some(gate) = &route.gate else {
             return Ok(());

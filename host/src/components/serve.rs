@@ -479,7 +479,7 @@ fn outgoing<B: Fn(&HttpCode) + Send + 'static>(
 }
 
 /// Whether a host of 1.9 serves all functions of this code that are served here. Messages come to it in
-/// the form of 1.x alone (protocol page, 5.7): what is left to it would lose their metadata.
+/// the form of 1.x alone (protocol page, 4.5): what is left to it would lose their metadata.
 fn served_as_elsewhere(code: &Code) -> bool {
     let mut exports = code.component.exports().iter();
     exports.all(|export| {

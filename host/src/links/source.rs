@@ -9,7 +9,7 @@ use lattice_core::road::RoadReport;
 use lattice_core::{ComponentId, InvalidId, LatticeName, Link, RoadCounts};
 
 use super::Route;
-use crate::trust::rules::Gate;
+use crate::trust::rules::LinkGuard;
 
 /// Routes by link name, then by the name interfaces are looked up by.
 type Routes = HashMap<String, HashMap<String, Arc<Route>>>;
@@ -20,7 +20,7 @@ pub(super) struct Kept {
     /// Counts the roads that calls took.
     pub(super) roads: Arc<RoadCounts>,
     /// Keeps the rules of the link, if it has some.
-    pub(super) gate: Option<Arc<Gate>>,
+    pub(super) gate: Option<Arc<LinkGuard>>,
     /// Greater than that of any link before; the same for as long as the link stays as it is.
     pub(super) version: u64,
 }
@@ -41,16 +41,16 @@ impl Kept {
     }
 
     /// What keeps the rules of a link: the same as before, if they are the same now.
-    fn gate(link: &Link, before: Option<(&Link, &Self)>) -> Option<Arc<Gate>> {
+    fn gate(link: &Link, before: Option<(&Link, &Self)>) -> Option<Arc<LinkGuard>> {
         let Some((known, gate)) =
             before.and_then(|(known, kept)| Some((known, kept.gate.as_ref()?)))
         else {
-            return Gate::of(link, None);
+            return LinkGuard::of(link, None);
         };
         if known.interfaces == link.interfaces && known.rules == link.rules {
             return Some(Arc::clone(gate));
         }
-        Gate::of(link, Some(gate.as_ref()))
+        LinkGuard::of(link, Some(gate.as_ref()))
     }
 }
 

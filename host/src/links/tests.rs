@@ -111,7 +111,7 @@ fn links_that_went_are_remembered_once_each_and_the_latest_ones() {
     table.put(&id("a"), spec(&[named(0), named(1)]));
     table.remove(&id("a"));
     assert_eq!((gone(0), gone(1)), (vec![named(0)], vec![named(1)]));
-    let links: Vec<_> = (1..=gone::MOST).map(named).collect();
+    let links: Vec<_> = (1..=deleted_links::MOST).map(named).collect();
     table.put(&id("a"), spec(&links));
     table.remove(&id("a"));
     assert_eq!((gone(0), gone(1)), (vec![], vec![named(1)]));

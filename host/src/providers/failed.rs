@@ -7,13 +7,13 @@ use lattice_core::event::InvocationFailed;
 use lattice_rpc::Links;
 use tokio::sync::mpsc;
 
-use super::believed::Believed;
-use super::heard;
+use super::report_filter;
+use super::report_quota::ReportQueue;
 
 /// The reports of one process.
 #[derive(Debug)]
 pub(crate) struct FailedCalls {
-    believed: Believed<InvocationFailed>,
+    report_queue: ReportQueue<InvocationFailed>,
     /// Whom it may call at all.
     links: Arc<dyn Links>,
 }
@@ -25,7 +25,7 @@ impl FailedCalls {
         queue: mpsc::Sender<InvocationFailed>,
     ) -> Self {
         Self {
-            believed: Believed::new(provider, "failed", queue),
+            report_queue: ReportQueue::new(provider, "failed", queue),
             links,
         }
     }
@@ -34,14 +34,14 @@ impl FailedCalls {
     /// host can tell of.
     pub(crate) fn tell(&self, report: Result<InvocationFailed, serde_json::Error>) {
         let read = report.ok().and_then(|report| self.read(report));
-        self.believed.tell(read);
+        self.report_queue.tell(read);
     }
 
     fn read(&self, report: InvocationFailed) -> Option<InvocationFailed> {
-        let provider = self.believed.provider().as_str();
+        let provider = self.report_queue.provider().as_str();
         let is_linked =
             |target: &str, interface: &str| self.links.is_linked(provider, target, interface);
-        heard::failed(provider, report, is_linked)
+        report_filter::failed(provider, report, is_linked)
     }
 }
 
@@ -54,8 +54,8 @@ mod tests {
     use futures::future::BoxFuture;
     use lattice_core::reply::ErrorCode;
 
-    use crate::providers::believed::PER_SECOND;
-    use crate::providers::heard::{LONGEST_TEXT, MOST_SUPPRESSED};
+    use crate::providers::report_filter::{LONGEST_TEXT, MOST_SUPPRESSED};
+    use crate::providers::report_quota::PER_SECOND;
 
     /// One link, from `web` to `hello`.
     #[derive(Debug)]

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::heard::unreadable;
+use super::report_filter::unreadable;
 
 /// When one is asked again whose first answer may have been another's.
 const AGAIN: Duration = Duration::from_secs(5);

@@ -4,23 +4,23 @@ use lattice_core::ComponentId;
 use lattice_core::event::CallRefused;
 use tokio::sync::mpsc;
 
-use super::believed::Believed;
-use super::heard;
+use super::report_filter;
+use super::report_quota::ReportQueue;
 
 /// The reports of one process.
 #[derive(Debug)]
-pub(crate) struct RefusedCalls(Believed<CallRefused>);
+pub(crate) struct RefusedCalls(ReportQueue<CallRefused>);
 
 impl RefusedCalls {
     pub(crate) fn new(provider: ComponentId, queue: mpsc::Sender<CallRefused>) -> Self {
-        Self(Believed::new(provider, "refused", queue))
+        Self(ReportQueue::new(provider, "refused", queue))
     }
 
     /// Passes a report on, as far as it is one of a refused call.
     pub(crate) fn tell(&self, report: Result<CallRefused, serde_json::Error>) {
         let provider = self.0.provider().as_str();
         let read = report.ok();
-        let read = read.and_then(|report| heard::refused(provider, report));
+        let read = read.and_then(|report| report_filter::refused(provider, report));
         self.0.tell(read);
     }
 }
@@ -33,8 +33,8 @@ mod tests {
 
     use lattice_rpc::RemoteError;
 
-    use crate::providers::believed::PER_SECOND;
-    use crate::providers::heard::{LONGEST_TEXT, MOST_SUPPRESSED};
+    use crate::providers::report_filter::{LONGEST_TEXT, MOST_SUPPRESSED};
+    use crate::providers::report_quota::PER_SECOND;
 
     fn report(code: &str) -> CallRefused {
         CallRefused {

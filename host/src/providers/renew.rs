@@ -74,14 +74,14 @@ impl Worker {
     /// Tells the process of links that have changed; what they need is granted before.
     pub(super) async fn links_changed(&mut self) {
         if let Some(more) = self.missing_rights() {
-            self.teller.withdraw_left_out().await;
+            self.link_publisher.withdraw_left_out().await;
             // The links are told when it is known what became of it.
             self.begin_renewal(more);
             return;
         }
-        self.teller.sync().await;
+        self.link_publisher.sync().await;
         if let Some(more) = self.missing_rights() {
-            // Links have changed again, which the teller may have seen.
+            // Links have changed again, which the link publisher may have seen.
             self.begin_renewal(more);
             return;
         }
@@ -99,7 +99,7 @@ impl Worker {
         let credentials = self.credentials.as_ref()?;
         let mut links = self.deps.links.of(&self.slot.id);
         let left_out = credentials.make_room(&mut links);
-        self.teller.leave_out(&left_out);
+        self.link_publisher.leave_out(&left_out);
         Some(credentials.wanted(&links))
     }
 
@@ -199,7 +199,7 @@ impl Worker {
         }
         // Whoever cannot be told of credentials hears of its links all the same, and those that are
         // gone: what it may not do yet, the server refuses.
-        self.teller.sync().await;
+        self.link_publisher.sync().await;
     }
 
     /// Says once, aloud, that a process goes on with what it had.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use lattice_core::StringMap;
 use lattice_core::provider::SecretMap;
 
-use super::hearing::Heard;
+use super::delivery::Confidence;
 use super::send::{publish, publish_bytes};
 use super::worker::Worker;
 use crate::trust::secrets::SecretState;
@@ -66,8 +66,8 @@ impl Worker {
     }
 
     /// The process listens: what has changed since its start is said again.
-    pub(super) async fn heard_of(&mut self, heard: Heard) {
-        self.teller.meet(heard);
+    pub(super) async fn heard_of(&mut self, heard: Confidence) {
+        self.link_publisher.meet(heard);
         if let Some(given) = self.given.take() {
             let config = self.config.merged();
             if config != given.config {
@@ -77,18 +77,18 @@ impl Worker {
                 self.tell_secrets().await;
             }
         }
-        self.teller.heard(heard).await;
+        self.link_publisher.heard(heard).await;
     }
 
     /// The process has answered, which has connected so often, if it tells. What may have been lost on
     /// its way to it since the answer before is said again.
-    pub(super) async fn met(&mut self, heard: Heard, process: Option<u64>) {
+    pub(super) async fn met(&mut self, heard: Confidence, process: Option<u64>) {
         let statistics = self.deps.nats.statistics();
         let host = statistics.connects.load(Ordering::Relaxed);
         let now = Connects { host, process };
         let before = self.connects.replace(now);
         if before.is_none_or(|before| before == now) {
-            self.teller.has_heard();
+            self.link_publisher.has_heard();
             return;
         }
         let provider = self.slot.id.as_str();
@@ -96,15 +96,15 @@ impl Worker {
             provider,
             "a provider may have missed what it was told, and is told again"
         );
-        self.teller.may_have_missed();
+        self.link_publisher.may_have_missed();
         // One of 1.9 would do again what it does for a config. Its links follow when it is well.
-        if heard == Heard::Surely {
+        if heard == Confidence::Surely {
             let config = self.config.merged();
             self.tell_config(&config).await;
             if self.own_secrets().is_some() {
                 self.tell_secrets().await;
             }
-            self.teller.heard(heard).await;
+            self.link_publisher.heard(heard).await;
         }
     }
 }

@@ -10,7 +10,7 @@ use lattice_core::{ComponentId, HostId, Link, LinkKey};
 use lattice_store::StatusReporter;
 use parking_lot::Mutex;
 
-use super::heard::clipped_to;
+use super::report_filter::clipped_to;
 use crate::events::Events;
 
 /// How much of a reason is kept, in characters.

@@ -4,12 +4,12 @@ use lattice_claims::provider_info;
 use lattice_core::event::{Event, HealthCheck, ProviderExited};
 use lattice_core::provider::{HealthCheckResponse, LinkReport};
 
+use super::delivery::Confidence;
 use super::error::StartProviderError;
 use super::health::{Health, Verdict};
-use super::heard::clipped_to;
-use super::hearing::Heard;
 use super::probe::Probed;
 use super::report;
+use super::report_filter::clipped_to;
 use super::states::REASON;
 use super::worker::{Announced, Worker};
 
@@ -20,9 +20,9 @@ impl Worker {
                 let response = in_words(response);
                 self.slot.set_legacy(false);
                 self.answered(health, &response);
-                self.met(Heard::Surely, response.connects).await;
+                self.met(Confidence::Surely, response.connects).await;
                 if response.healthy {
-                    self.heard_of(Heard::Surely).await;
+                    self.heard_of(Confidence::Surely).await;
                 }
                 for report in response.links {
                     self.reported_of(report);
@@ -35,9 +35,9 @@ impl Worker {
                 self.slot.set_legacy(true);
                 let is_healthy = response.healthy;
                 self.answered(health, &in_words(response));
-                self.met(Heard::Perhaps, None).await;
+                self.met(Confidence::Perhaps, None).await;
                 if is_healthy {
-                    self.heard_of(Heard::Perhaps).await;
+                    self.heard_of(Confidence::Perhaps).await;
                 }
             }
             Probed::Miss(why) => self.missed(health, &why),
@@ -47,7 +47,7 @@ impl Worker {
     /// Takes in what is said of a link. Anybody who may write to the subject says what he likes: of a
     /// link that is not there nothing is kept, and nothing told.
     pub(super) fn reported_of(&self, report: LinkReport) {
-        if self.teller.has(&report) {
+        if self.link_publisher.has(&report) {
             self.deps.states.reported(&self.slot.id, report);
         } else {
             let provider = self.slot.id.as_str();

@@ -18,24 +18,24 @@ use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::ProviderDeps;
-use super::believed::{Coming, OfCalls, PER_SECOND, Quota};
 use super::credentials::{Credentials, LEGACY};
 use super::error::StartProviderError;
 use super::health::Health;
-use super::heard::unreadable;
-use super::leave;
 use super::life::Life;
+use super::link_publisher::{LinkPublisher, LinkPublisherDeps};
 use super::listen::{next, subscribe};
+use super::permission;
 use super::probe::{Probe, are_several};
 use super::renew::Renewal;
 use super::report;
+use super::report_filter::unreadable;
+use super::report_quota::{Coming, OfCalls, PER_SECOND, Quota};
 use super::resend::{Connects, Given};
 use super::restart::Restarts;
 use super::seal::Sealer;
 use super::send::publish;
 use super::slot::{Shown, Slot, StopProvider};
 use super::stop::{interrupt, shut_down};
-use super::teller::{Teller, TellerDeps};
 use crate::artifact::{FetchError, Program, ProviderProgram};
 use crate::bus_log::KnownUser;
 use crate::configs::{self, OpenConfigsError};
@@ -72,7 +72,7 @@ pub(crate) struct Worker {
     pub(super) given: Option<Given>,
     /// How often host and process had connected when the process answered last.
     pub(super) connects: Option<Connects>,
-    pub(super) teller: Teller,
+    pub(super) link_publisher: LinkPublisher,
     pub(super) restarts: Restarts,
     pub(super) announced: Announced,
     of_calls: OfCalls,
@@ -122,7 +122,7 @@ impl Worker {
         let xkey = Arc::new(CurveKey::generate());
         let sealer = Sealer::new(&deps.xkey, &xkey);
         slot.set_health_subject(subjects.health_of(&xkey.public_key()));
-        let teller = teller(&deps, &slot, entity, &sealer, &xkey);
+        let link_publisher = link_publisher(&deps, &slot, entity, &sealer, &xkey);
         let restarts = Restarts::new(deps.config);
         let credentials = credentials(&deps, &slot, &program.program, &xkey);
         let user = credentials.as_ref().map(Credentials::user);
@@ -144,7 +144,7 @@ impl Worker {
             secrets: named.secrets,
             given: None,
             connects: None,
-            teller,
+            link_publisher,
             restarts,
             announced: Announced::Nothing,
             of_calls,
@@ -161,14 +161,14 @@ impl Worker {
         let life = self.spawn().await?;
         let claims = self.program.claims.as_ref();
         self.slot.set_running(Shown::of(claims));
-        self._expiry = leave::expiry(&self.deps, &self.slot, claims);
+        self._expiry = permission::expiry(&self.deps, &self.slot, claims);
         self.slot
             .set_problem(Some("it is not ready yet".to_owned()));
         Ok(life)
     }
 
     async fn spawn(&mut self) -> Result<Life, StartProviderError> {
-        leave::ask(&self.deps, &self.slot, &self.program).await?;
+        permission::ask(&self.deps, &self.slot, &self.program).await?;
         // What cleans up among temporary files may have taken it away since.
         let kept = self.program.keep().await;
         kept.map_err(|source| StartProviderError::Fetch {
@@ -189,7 +189,7 @@ impl Worker {
         let secrets = self.secrets_to_start().await?;
         // A process could not connect with rights for more links than its token has room for.
         self.wanted_rights();
-        let links = self.teller.definitions().await;
+        let links = self.link_publisher.definitions().await;
         let config = self.config.refresh();
         self.given = Some(Given {
             config: Arc::clone(&config),
@@ -281,7 +281,8 @@ impl Worker {
                 Ended::Stopped(wish, life) => {
                     // The subject is that of all processes with this id, and old ones may end whoever's
                     // host has asked: a host that goes ends its own only, as one of 1.9 does.
-                    if !wish.tell && self.teller.is_old() && self.has_namesakes(&wish).await {
+                    if !wish.tell && self.link_publisher.is_old() && self.has_namesakes(&wish).await
+                    {
                         interrupt(life, &wish).await;
                     } else {
                         shut_down(&self.deps, &self.subjects, life, wish).await;
@@ -340,7 +341,7 @@ impl Worker {
             tokio::select! {
                 how = life.ended() => return Ended::Exited(how),
                 wish = self.slot.stop_wanted() => return Ended::Stopped(wish, life),
-                () = self.teller.changed(), if self.renewal.is_none() => {
+                () = self.link_publisher.changed(), if self.renewal.is_none() => {
                     if let Some(wish) = wish_during(&slot, self.links_changed()).await {
                         return Ended::Stopped(wish, life);
                     }
@@ -370,7 +371,7 @@ impl Worker {
                 Some(said) = of_calls.next() => self.of_calls.tell(said),
                 Some(first) = next(&mut deleted) => {
                     let gone = rest(first, &mut deleted);
-                    if let Some(wish) = wish_during(&slot, self.teller.deleted(gone)).await {
+                    if let Some(wish) = wish_during(&slot, self.link_publisher.deleted(gone)).await {
                         return Ended::Stopped(wish, life);
                     }
                 }
@@ -382,7 +383,7 @@ impl Worker {
     fn reported(&mut self, payload: Result<LinkReport, serde_json::Error>) {
         // A link changes now and then. What is not taken is told with the next answer about its health.
         let most = self
-            .teller
+            .link_publisher
             .count()
             .saturating_mul(4)
             .saturating_add(PER_SECOND);
@@ -404,14 +405,14 @@ impl Worker {
 }
 
 /// What tells the processes of a provider of links.
-fn teller(
+fn link_publisher(
     deps: &ProviderDeps,
     slot: &Slot,
     entity: Entity,
     sealer: &Sealer,
     xkey: &CurveKey,
-) -> Teller {
-    let teller_deps = TellerDeps {
+) -> LinkPublisher {
+    let link_publisher_deps = LinkPublisherDeps {
         nats: deps.nats.clone(),
         rpc_timeout: deps.rpc_timeout,
         links: Arc::clone(&deps.links),
@@ -422,7 +423,12 @@ fn teller(
         sealer: sealer.clone(),
     };
     let subjects = ProviderSubjects::new(&deps.identity.lattice, &slot.id);
-    Teller::new(teller_deps, slot.id.clone(), subjects, &xkey.public_key())
+    LinkPublisher::new(
+        link_publisher_deps,
+        slot.id.clone(),
+        subjects,
+        &xkey.public_key(),
+    )
 }
 
 /// Does what may take a while, unless the end of the process is wanted meanwhile: it has little time for

@@ -24,7 +24,7 @@ use rate::{Bucket, Excess};
 
 /// The rules of one link, ready to be kept.
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(crate) struct LinkGuard {
     /// The link in words.
     link: String,
     rules: LinkRules,
@@ -35,7 +35,7 @@ pub(crate) struct Gate {
     bucket: Option<Arc<Bucket>>,
 }
 
-impl Gate {
+impl LinkGuard {
     /// The gate of a link; none for a link without rules. What the gate that the link had `before` has
     /// counted still counts where the rate is the same.
     pub(crate) fn of(link: &Link, before: Option<&Self>) -> Option<Arc<Self>> {
@@ -106,13 +106,13 @@ impl Gate {
         }
     }
 
-    /// The same as [`Gate::check`] for a call that the host makes for itself, to learn in which form the
+    /// The same as [`LinkGuard::check`] for a call that the host makes for itself, to learn in which form the
     /// other side takes those of the component. No rule is about it.
     pub(crate) fn check_form(&self, instance: &str, function: &str) -> Result<(), InvokeError> {
         self.refuse_broken(Asked { instance, function })
     }
 
-    /// The same as [`Gate::check`] for an HTTP request.
+    /// The same as [`LinkGuard::check`] for an HTTP request.
     pub(crate) fn check_http(&self, method: &Method, uri: &Uri) -> Result<(), InvokeError> {
         let asked = Asked {
             instance: "wasi:http/outgoing-handler",

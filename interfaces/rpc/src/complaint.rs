@@ -5,7 +5,7 @@ use async_nats::Subject;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::quiet::{Repeated, Reports, tell_some};
+use crate::throttle::{Reports, Throttled, forward_throttled};
 
 /// How many may wait to be told.
 const WAITING: usize = 256;
@@ -44,7 +44,7 @@ pub(crate) struct Entry {
     suppressed: u64,
 }
 
-impl Repeated for Entry {
+impl Throttled for Entry {
     type Kind = (Complaint, String);
 
     fn kind(&self) -> Self::Kind {
@@ -75,7 +75,8 @@ impl Complaints {
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (entries, coming) = mpsc::channel(WAITING);
         let telling = async move {
-            stop.run_until_cancelled(tell_some(coming, tell)).await;
+            stop.run_until_cancelled(forward_throttled(coming, tell))
+                .await;
         };
         let entries = Reports::new(entries);
         (Self { entries }, telling)

@@ -28,7 +28,7 @@ use crate::error::{CallError, RemoteError};
 use crate::http::{HttpError, IncomingBody, OutgoingBody};
 use crate::local::TakeIn;
 use crate::peer::Peer;
-use crate::start::{Crew, LONG};
+use crate::start::{LONG, Spawner};
 
 /// What a call is made with.
 #[derive(Debug)]
@@ -105,17 +105,17 @@ type Work = Pin<Box<dyn Future<Output = Answered> + Send>>;
 /// threads for such, and is waited for.
 pub(crate) struct Running {
     work: Result<Work, AbortOnDropHandle<Answered>>,
-    crew: Crew,
+    spawner: Spawner,
     /// Told of the first poll.
     detour: Option<Arc<Detour>>,
 }
 
 impl Running {
     /// Begins where it is polled, unless calls of its function had better begin elsewhere.
-    pub(crate) fn new(work: Work, crew: Crew, detour: &Arc<Detour>) -> Self {
+    pub(crate) fn new(work: Work, spawner: Spawner, detour: &Arc<Detour>) -> Self {
         let mut running = Self {
             work: Ok(work),
-            crew,
+            spawner,
             detour: Some(Arc::clone(detour)),
         };
         if detour.is_on() {
@@ -127,12 +127,12 @@ impl Running {
 
     /// Goes on elsewhere, if there is such a place.
     fn leave(&mut self) {
-        let Some(threads) = &self.crew.long else {
+        let Some(threads) = &self.spawner.long else {
             return;
         };
         if let Ok(work) = &mut self.work {
             let work = std::mem::replace(work, Box::pin(std::future::pending()));
-            let task = self.crew.tasks.spawn_on(work, threads);
+            let task = self.spawner.tasks.spawn_on(work, threads);
             self.work = Err(AbortOnDropHandle::new(task));
         }
     }
@@ -344,15 +344,15 @@ mod tests {
 
     use super::*;
 
-    fn crew(long: Option<tokio::runtime::Handle>) -> Crew {
-        Crew {
+    fn spawner(long: Option<tokio::runtime::Handle>) -> Spawner {
+        Spawner {
             tasks: TaskTracker::new(),
             long,
         }
     }
 
-    fn run(work: impl Future<Output = Answered> + Send + 'static, crew: &Crew) -> Running {
-        Running::new(Box::pin(work), crew.clone(), &Arc::default())
+    fn run(work: impl Future<Output = Answered> + Send + 'static, spawner: &Spawner) -> Running {
+        Running::new(Box::pin(work), spawner.clone(), &Arc::default())
     }
 
     fn failed(answered: Answered) -> bool {
@@ -361,7 +361,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_ends_the_call_alone() {
-        let here = run(async { panic!("on purpose") }, &crew(None));
+        let here = run(async { panic!("on purpose") }, &spawner(None));
         assert!(failed(here.await));
     }
 
@@ -371,7 +371,7 @@ mod tests {
             .worker_threads(1)
             .build()
             .unwrap();
-        let crew = crew(Some(elsewhere.handle().clone()));
+        let spawner = spawner(Some(elsewhere.handle().clone()));
         let own = std::thread::current().id();
         for panics in [false, true] {
             let work = async move {
@@ -384,10 +384,10 @@ mod tests {
                 assert_ne!(std::thread::current().id(), own);
                 Answered::Results(Bytes::new())
             };
-            assert_eq!(failed(run(work, &crew).await), panics);
+            assert_eq!(failed(run(work, &spawner).await), panics);
         }
-        crew.tasks.close();
-        tokio::time::timeout(Duration::from_secs(5), crew.tasks.wait())
+        spawner.tasks.close();
+        tokio::time::timeout(Duration::from_secs(5), spawner.tasks.wait())
             .await
             .unwrap();
         elsewhere.shutdown_background();

@@ -16,7 +16,7 @@ use crate::header::{self, turn_of};
 use crate::inbox::HANDED_ON;
 use crate::local::Asked;
 use crate::outbox::Outgoing;
-use crate::peer::{Farewell, Inner};
+use crate::peer::{DeferredSend, Inner};
 use crate::socket::Line;
 
 /// Routes every message of the inbox to its slot. It never waits for a reader.
@@ -145,7 +145,7 @@ pub(crate) fn route(inner: &Arc<Inner>, message: Message, via: Via<'_>) {
     let Some((id, exchange)) = inner.slots.get(token) else {
         match (suffix, message.reply) {
             (ALIVE, Some(subject)) if inner.may_write_to(&subject, via) => {
-                inner.farewell(Farewell::empty(subject));
+                inner.send_later(DeferredSend::empty(subject));
             }
             _ => {
                 if let Some(function) = inner.slots.stray(token) {
@@ -175,7 +175,7 @@ pub(crate) fn route(inner: &Arc<Inner>, message: Message, via: Via<'_>) {
         Delivered::Ended => inner.slots.remove(id),
         Delivered::CancelAt(subject) => {
             inner.slots.remove(id);
-            inner.farewell(Farewell::empty(subject));
+            inner.send_later(DeferredSend::empty(subject));
         }
         Delivered::Misplaced => {
             let function = exchange.subject();

@@ -13,10 +13,10 @@ use tokio::sync::mpsc;
 use crate::call::Invocation;
 use crate::error::CallError;
 use crate::peer::Peer;
-use crate::quiet::{Repeated, Reports};
+use crate::throttle::{Reports, Throttled};
 
 /// Failures of one function of one entity for one reason are told together.
-impl Repeated for InvocationFailed {
+impl Throttled for InvocationFailed {
     type Kind = (String, String, ErrorCode);
 
     fn kind(&self) -> Self::Kind {

@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 use crate::bulk::Offset;
 use crate::exchange::{LOST, Question};
 use crate::outbox::Outgoing;
-use crate::peer::{Farewell, Inner, Peer};
+use crate::peer::{DeferredSend, Inner, Peer};
 use crate::slots::SlotId;
 
 /// The most questions that are sent in one round. With more quiet calls than this every second
@@ -62,13 +62,13 @@ async fn say(inner: Arc<Inner>, message: Outgoing, offset: Option<Offset>) {
     }
 }
 
-fn say_farewell(inner: &Arc<Inner>, farewell: Farewell) -> impl Future<Output = ()> + use<> {
-    let Farewell {
+fn send_deferred(inner: &Arc<Inner>, deferred: DeferredSend) -> impl Future<Output = ()> + use<> {
+    let DeferredSend {
         subject,
         headers,
         payload,
         offset,
-    } = farewell;
+    } = deferred;
     let message = Outgoing {
         subject,
         reply: None,
@@ -91,7 +91,7 @@ fn tidy_up(inner: &Inner) {
 }
 
 /// Sends what could not be awaited where it arose, and frees lingering slots.
-pub(crate) async fn sweep(inner: Arc<Inner>, mut queue: mpsc::Receiver<Farewell>) {
+pub(crate) async fn sweep(inner: Arc<Inner>, mut queue: mpsc::Receiver<DeferredSend>) {
     let mut tick = tokio::time::interval(Duration::from_millis(500));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut asked, mut said) = (FuturesUnordered::new(), FuturesUnordered::new());
@@ -108,16 +108,16 @@ pub(crate) async fn sweep(inner: Arc<Inner>, mut queue: mpsc::Receiver<Farewell>
             }
             Some(()) = said.next(), if !said.is_empty() => {}
             Some(()) = asked.next(), if !asked.is_empty() => {}
-            farewell = queue.recv(), if said.len() < WAITING => match farewell {
-                Some(farewell) => said.push(say_farewell(&inner, farewell)),
+            deferred = queue.recv(), if said.len() < WAITING => match deferred {
+                Some(deferred) => said.push(send_deferred(&inner, deferred)),
                 None => break,
             },
         }
     }
     // What was queued before the stop still goes out, within a short time.
     queue.close();
-    while let Ok(farewell) = queue.try_recv() {
-        said.push(say_farewell(&inner, farewell));
+    while let Ok(deferred) = queue.try_recv() {
+        said.push(send_deferred(&inner, deferred));
     }
     let last_words = async { while said.next().await.is_some() {} };
     if timeout(SEND_WITHIN, last_words).await.is_err() {
@@ -154,9 +154,9 @@ mod tests {
         let mut heard = listener.subscribe("_INBOX.other").await.unwrap();
         taken_in(&listener).await.unwrap();
         for _ in 0..100 {
-            peer.farewell(Farewell::empty(stuck.clone()));
+            peer.send_later(DeferredSend::empty(stuck.clone()));
         }
-        peer.farewell(Farewell::empty(Subject::from_static("_INBOX.other")));
+        peer.send_later(DeferredSend::empty(Subject::from_static("_INBOX.other")));
         let soon = Duration::from_secs(5);
         timeout(soon, heard.next()).await.unwrap().unwrap();
         peer.close().await;

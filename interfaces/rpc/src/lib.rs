@@ -49,7 +49,6 @@ mod outbound;
 mod outbox;
 mod params;
 mod peer;
-pub mod quiet;
 mod reached;
 mod relief;
 mod respond;
@@ -60,6 +59,7 @@ mod socket;
 mod start;
 mod stream;
 pub mod threads;
+pub mod throttle;
 pub mod wrpc;
 
 pub use auth::{Auth, AuthSettings, Links};

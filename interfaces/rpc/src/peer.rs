@@ -54,7 +54,7 @@ pub struct PeerStats {
 
 /// A message that is sent by the janitor, because its sender could not wait.
 #[derive(Debug)]
-pub(crate) struct Farewell {
+pub(crate) struct DeferredSend {
     pub(crate) subject: Subject,
     pub(crate) headers: Option<HeaderMap>,
     pub(crate) payload: Bytes,
@@ -62,7 +62,7 @@ pub(crate) struct Farewell {
     pub(crate) offset: Option<Offset>,
 }
 
-impl Farewell {
+impl DeferredSend {
     pub(crate) fn empty(subject: Subject) -> Self {
         Self {
             subject,
@@ -93,7 +93,7 @@ pub(crate) struct Inner {
     /// All functions that it has served so far, as far as is remembered.
     pub(crate) served: RwLock<HashSet<Box<str>>>,
     budget: Arc<Budget>,
-    farewells: mpsc::Sender<Farewell>,
+    deferred: mpsc::Sender<DeferredSend>,
     pub(crate) outbox: Outbox,
     /// Ends the task of the outbox, which outlives the others.
     pub(crate) silent: CancellationToken,
@@ -121,8 +121,8 @@ impl Inner {
     }
 
     /// Hands a message to the janitor. Used where nothing can be awaited.
-    pub(crate) fn farewell(&self, farewell: Farewell) {
-        if self.farewells.try_send(farewell).is_err() {
+    pub(crate) fn send_later(&self, deferred: DeferredSend) {
+        if self.deferred.try_send(deferred).is_err() {
             tracing::debug!("dropped a last message of a call: too many are waiting");
         }
     }
@@ -140,7 +140,7 @@ pub struct Peer {
 /// How long a peer that is closed waits for its last messages to be taken.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// How many farewells may wait; beyond that they are dropped and deadlines take their place.
+/// How many deferred messages may wait; beyond that they are dropped and deadlines take their place.
 const FAREWELLS: usize = 4096;
 
 impl Peer {
@@ -159,7 +159,7 @@ impl Peer {
                     subject: inbox.filter(),
                     reason: e.to_string(),
                 })?;
-        let (farewells, queue) = mpsc::channel(FAREWELLS);
+        let (deferred, queue) = mpsc::channel(FAREWELLS);
         let budget = Arc::new(Budget::new(config.max_held_bytes));
         let silent = CancellationToken::new();
         let (outbox, emptying) = Outbox::new(nats.clone(), silent.clone(), config.auth.clone());
@@ -184,7 +184,7 @@ impl Peer {
             own: Switchboard::default(),
             served: RwLock::default(),
             budget,
-            farewells,
+            deferred,
             outbox,
             silent,
             complaints,
@@ -462,8 +462,8 @@ impl Peer {
     }
 
     /// Hands a message to the janitor. Used where nothing can be awaited.
-    pub(crate) fn farewell(&self, farewell: Farewell) {
-        self.inner.farewell(farewell);
+    pub(crate) fn send_later(&self, deferred: DeferredSend) {
+        self.inner.send_later(deferred);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::exchange::{Remote, Side};
 use crate::header::{self, Terms};
 use crate::limiter::Permit;
 use crate::outbound;
-use crate::peer::{Farewell, Peer, SlotGuard};
+use crate::peer::{DeferredSend, Peer, SlotGuard};
 use crate::stream::ByteWriter;
 
 /// What both halves of a served call know of it.
@@ -294,10 +294,10 @@ impl Responder {
             place.put(Answered::Failed(error));
             return Ok(());
         }
-        for farewell in failure(inbound, &error) {
+        for deferred in failure(inbound, &error) {
             inbound
                 .peer
-                .publish(farewell.subject, farewell.headers, farewell.payload)
+                .publish(deferred.subject, deferred.headers, deferred.payload)
                 .await?;
         }
         Ok(())
@@ -307,8 +307,8 @@ impl Responder {
 /// The messages that tell a caller of a failure. The status goes to the caller's own subject,
 /// where a 1.9 peer does not look once it has its accept; the empty result after it is what such
 /// a peer takes for the failure. Before the accept, the missing reply subject is enough.
-fn failure(inbound: &Inbound, error: &RemoteError) -> Vec<Farewell> {
-    let mut messages = vec![Farewell {
+fn failure(inbound: &Inbound, error: &RemoteError) -> Vec<DeferredSend> {
+    let mut messages = vec![DeferredSend {
         subject: inbound.caller.clone(),
         headers: Some(error.headers()),
         payload: error.payload(),
@@ -316,7 +316,7 @@ fn failure(inbound: &Inbound, error: &RemoteError) -> Vec<Farewell> {
     }];
     if !inbound.newer() && inbound.accepted.initialized() {
         let subject = inbound.results();
-        messages.push(Farewell::empty(subject));
+        messages.push(DeferredSend::empty(subject));
     }
     messages
 }
@@ -332,8 +332,8 @@ impl Drop for Responder {
         if let Some(place) = self.inbound.place() {
             return place.put(Answered::Failed(error));
         }
-        for farewell in failure(&self.inbound, &error) {
-            self.inbound.peer.farewell(farewell);
+        for deferred in failure(&self.inbound, &error) {
+            self.inbound.peer.send_later(deferred);
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::params::Params;
 use crate::peer::Peer;
 use crate::relief::Relief;
 use crate::respond::Responder;
-use crate::start::Crew;
+use crate::start::Spawner;
 use intake::Intake;
 pub(crate) use leave::{Leave, WayOn};
 use member::{Leaving, Member};
@@ -279,7 +279,7 @@ impl Peer {
             queue: queue.to_owned(),
             options,
             handler,
-            crew: Crew {
+            spawner: Spawner {
                 tasks: handle.tasks.clone(),
                 long: self.inner.config.long_calls.clone(),
             },

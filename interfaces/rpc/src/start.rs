@@ -23,14 +23,14 @@ pub(crate) const LONG: Duration = Duration::from_millis(1);
 
 /// Where futures go on that are not done at once.
 #[derive(Debug, Clone)]
-pub(crate) struct Crew {
+pub(crate) struct Spawner {
     /// Owns their tasks.
     pub(crate) tasks: TaskTracker,
     /// The threads for those that take long, if there are any.
     pub(crate) long: Option<Handle>,
 }
 
-impl Crew {
+impl Spawner {
     /// Lets a future begin in a task of its own, apart from those that are started here.
     pub(crate) fn begin<F>(&self, future: Pin<Box<F>>)
     where
@@ -50,7 +50,7 @@ impl Crew {
         self.tasks.spawn(Waiting {
             future: Some(future),
             relay: None,
-            crew: self.long.is_some().then(|| self.clone()),
+            spawner: self.long.is_some().then(|| self.clone()),
         });
     }
 
@@ -62,7 +62,7 @@ impl Crew {
         match &self.long {
             Some(threads) if busy > LONG => {
                 let rest = Waiting {
-                    crew: None,
+                    spawner: None,
                     ..waiting
                 };
                 self.tasks.spawn_on(rest, threads)
@@ -80,8 +80,8 @@ pub(crate) struct Starter {
 
 impl Starter {
     /// Polls a future once, and says how long that took; if it has to wait, it goes on with the
-    /// crew. A panic ends it, as it would end the task that it stands for.
-    pub(crate) fn start<F>(&mut self, mut future: Pin<Box<F>>, crew: &Crew) -> Duration
+    /// spawner. A panic ends it, as it would end the task that it stands for.
+    pub(crate) fn start<F>(&mut self, mut future: Pin<Box<F>>, spawner: &Spawner) -> Duration
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -95,9 +95,9 @@ impl Starter {
             let waiting = Waiting {
                 future: Some(future),
                 relay: Some(std::mem::take(&mut self.relay)),
-                crew: crew.long.is_some().then(|| crew.clone()),
+                spawner: spawner.long.is_some().then(|| spawner.clone()),
             };
-            crew.go_on(waiting, busy);
+            spawner.go_on(waiting, busy);
         } else if Arc::get_mut(&mut self.relay).is_none_or(Relay::is_used) {
             // Somebody may still wake what has ended; that must not reach the next.
             self.relay = Arc::default();
@@ -138,7 +138,7 @@ struct Waiting<F> {
     /// Where its first poll has left word to be woken; `None` once that has happened.
     relay: Option<Arc<Relay>>,
     /// Who takes it when it takes long; `None` when it may stay.
-    crew: Option<Crew>,
+    spawner: Option<Spawner>,
 }
 
 impl<F> Future for Waiting<F>
@@ -159,7 +159,7 @@ where
         let Some(future) = &mut this.future else {
             return Poll::Ready(());
         };
-        if this.crew.is_none() {
+        if this.spawner.is_none() {
             return future.as_mut().poll(cx);
         }
         let began = Instant::now();
@@ -171,13 +171,13 @@ where
             return Poll::Pending;
         }
         // Its next poll, over there, is at once; being woken here no longer counts.
-        if let (Some(crew), future @ Some(_)) = (this.crew.take(), this.future.take()) {
+        if let (Some(spawner), future @ Some(_)) = (this.spawner.take(), this.future.take()) {
             let waiting = Waiting {
                 future,
                 relay: None,
-                crew: None,
+                spawner: None,
             };
-            crew.go_on(waiting, busy);
+            spawner.go_on(waiting, busy);
         }
         Poll::Ready(())
     }
@@ -195,8 +195,8 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(5);
 
-    fn crew(long: Option<Handle>) -> Crew {
-        Crew {
+    fn spawner(long: Option<Handle>) -> Spawner {
+        Spawner {
             tasks: TaskTracker::new(),
             long,
         }
@@ -209,7 +209,7 @@ mod tests {
         for _ in 0..3 {
             let mark = Arc::clone(&done);
             let future = async move { mark.store(true, Ordering::Relaxed) };
-            starter.start(Box::pin(future), &crew(None));
+            starter.start(Box::pin(future), &spawner(None));
             assert!(done.swap(false, Ordering::Relaxed));
         }
     }
@@ -224,7 +224,7 @@ mod tests {
                 woken.await.unwrap();
                 tell.send(()).unwrap();
             };
-            starter.start(Box::pin(waiting), &crew(None));
+            starter.start(Box::pin(waiting), &spawner(None));
             if !early {
                 tokio::task::yield_now().await;
             }
@@ -244,20 +244,20 @@ mod tests {
             cx.waker().wake_by_ref();
             Poll::Pending
         });
-        let crew = crew(None);
-        Starter::default().start(Box::pin(future), &crew);
-        crew.tasks.close();
-        timeout(SOON, crew.tasks.wait()).await.unwrap();
+        let spawner = spawner(None);
+        Starter::default().start(Box::pin(future), &spawner);
+        spawner.tasks.close();
+        timeout(SOON, spawner.tasks.wait()).await.unwrap();
     }
 
     #[tokio::test]
     async fn a_panic_ends_its_future_only() {
         let mut starter = Starter::default();
-        let crew = crew(None);
-        starter.start(Box::pin(async { panic!("meant to") }), &crew);
-        assert!(crew.tasks.is_empty());
-        starter.start(Box::pin(std::future::pending()), &crew);
-        assert_eq!(crew.tasks.len(), 1);
+        let spawner = spawner(None);
+        starter.start(Box::pin(async { panic!("meant to") }), &spawner);
+        assert!(spawner.tasks.is_empty());
+        starter.start(Box::pin(std::future::pending()), &spawner);
+        assert_eq!(spawner.tasks.len(), 1);
     }
 
     /// Keeps its thread for `busy` in each of `polls`, and tells on which thread that was.
@@ -280,11 +280,11 @@ mod tests {
 
     async fn threads_of(polls: usize, busy: Duration) -> Vec<ThreadId> {
         let other = crate::threads::runtime_for_long_work().unwrap();
-        let crew = crew(Some(other.handle().clone()));
+        let spawner = spawner(Some(other.handle().clone()));
         let (tell, mut told) = mpsc::unbounded_channel();
-        Starter::default().start(worker(polls, busy, tell), &crew);
-        crew.tasks.close();
-        timeout(SOON, crew.tasks.wait()).await.unwrap();
+        Starter::default().start(worker(polls, busy, tell), &spawner);
+        spawner.tasks.close();
+        timeout(SOON, spawner.tasks.wait()).await.unwrap();
         other.shutdown_background();
         let mut threads = Vec::new();
         while let Some(thread) = told.recv().await {

@@ -28,7 +28,7 @@ use crate::error::CallError;
 use crate::exchange::Remote;
 use crate::outbound;
 use crate::outbox::check_subject;
-use crate::peer::{Farewell, SlotGuard};
+use crate::peer::{DeferredSend, SlotGuard};
 
 /// After how long a reader that is slow tells of less than half a window: a writer that hears nothing
 /// for some seconds may take it for one that reads nothing.
@@ -488,10 +488,10 @@ impl Drop for ByteWriter {
             return;
         };
         if !self.done && self.guard.exchange.stopped().is_none() {
-            self.guard.peer.farewell(Farewell {
+            self.guard.peer.send_later(DeferredSend {
                 offset: self.offset(),
                 headers: self.mark(),
-                ..Farewell::empty(subject)
+                ..DeferredSend::empty(subject)
             });
         }
     }

@@ -26,7 +26,7 @@ use tower_service::Service;
 use crate::fault::{Fault, Stage, code_of, of_io};
 use crate::places::Places;
 use crate::proxy::{ProxyChoice, tunnel};
-use crate::reach::{Gate, Reach};
+use crate::reach::{AddressFilter, Reach};
 use crate::resolve::{LOOKUPS_OF_LINK, is_number, is_unknown, resolve};
 use crate::stream::{Road, Stream};
 
@@ -90,7 +90,7 @@ pub(crate) struct Ways {
     /// Whether a proxy must not read requests, since it would not understand them.
     pub(crate) tunnel_all: bool,
     pub(crate) places: Places,
-    pub(crate) gate: Gate,
+    pub(crate) gate: AddressFilter,
 }
 
 /// What the pool opens connections with.
@@ -388,7 +388,7 @@ mod tests {
             proxies: Proxies::read(&settings).unwrap().matcher(),
             tunnel_all: false,
             places: Places::new(1, 1),
-            gate: Gate::new(grants.map(|text| Grants::parse(text).unwrap())),
+            gate: AddressFilter::new(grants.map(|text| Grants::parse(text).unwrap())),
         }
     }
 

@@ -23,12 +23,12 @@ pub(crate) enum Reach {
 
 /// What a link lets through, and to where.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Gate {
+pub(crate) struct AddressFilter {
     /// None lets requests through to wherever 1.x did.
     grants: Option<Arc<Grants>>,
 }
 
-impl Gate {
+impl AddressFilter {
     pub(crate) fn new(grants: Option<Grants>) -> Self {
         let grants = grants.map(Arc::new);
         Self { grants }
@@ -78,8 +78,8 @@ impl Gate {
 mod tests {
     use super::*;
 
-    fn gate(list: Option<&str>) -> Gate {
-        Gate::new(list.map(|list| Grants::parse(list).unwrap()))
+    fn gate(list: Option<&str>) -> AddressFilter {
+        AddressFilter::new(list.map(|list| Grants::parse(list).unwrap()))
     }
 
     fn judged(list: Option<&str>, uri: &str) -> Result<Reach, ErrorCode> {

@@ -40,7 +40,7 @@ async fn resolve_by(
     admits: impl Fn(IpAddr) -> bool,
     look_up: impl FnOnce(String, u16) -> Lookup,
 ) -> Result<Vec<SocketAddr>, Fault> {
-    // An address in a request was looked at before; see `Gate::judge`.
+    // An address in a request was looked at before; see `AddressFilter::judge`.
     if let Some(address) = literal(host) {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
@@ -145,7 +145,7 @@ mod tests {
     use parking_lot::Mutex;
 
     use crate::address::is_public;
-    use crate::reach::Gate;
+    use crate::reach::AddressFilter;
 
     /// The system's resolver, with names of which this test decides where they lead.
     pub(super) async fn ask(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
@@ -174,7 +174,7 @@ mod tests {
             ("b.rebind.test", "b.rebind.test, 127.0.0.1, 10.0.0.0/8"),
             ("c.rebind.test", "*.rebind.test, localhost"),
         ] {
-            let gate = Gate::new(Some(Grants::parse(list).unwrap()));
+            let gate = AddressFilter::new(Some(Grants::parse(list).unwrap()));
             let uri = format!("http://{name}/").parse().unwrap();
             let reach = gate.judge(&http::Method::GET, &uri).unwrap();
             let asked = || resolve(name, 80, |address| gate.admits(reach, address));

@@ -9,7 +9,7 @@ use lattice_core::provider::SecretText;
 use lattice_provider_sdk::{InvalidSetting, Settings};
 
 use crate::proxy::Proxies;
-use crate::reach::Gate;
+use crate::reach::AddressFilter;
 use crate::retry::RetryPolicy;
 
 /// The longest time limit, which is that of a 1.x provider when the guest sets none.
@@ -20,7 +20,7 @@ const DAY: u64 = 86_400_000;
 /// The settings of a link. Links that agree in all of them share what is read as they say.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct HttpSettings {
-    pub(crate) gate: Gate,
+    pub(crate) gate: AddressFilter,
     pub(crate) times: Times,
     pub(crate) retry: RetryPolicy,
     pub(crate) limits: Limits,
@@ -100,7 +100,7 @@ impl HttpSettings {
             found => found,
         };
         Ok(Self {
-            gate: Gate::new(grants),
+            gate: AddressFilter::new(grants),
             times: Times::read(settings)?,
             retry: RetryPolicy::read(settings)?,
             limits: Limits::read(settings)?,
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn without_any_value_all_is_as_in_1_x() {
         let settings = read(&[]).unwrap();
-        assert_eq!(settings.gate, Gate::new(None));
+        assert_eq!(settings.gate, AddressFilter::new(None));
         assert_eq!(settings.times.connect, Duration::from_secs(600));
         assert_eq!(settings.times.idle, Duration::from_secs(90));
         assert_eq!(settings.limits.response_body, u64::MAX);
@@ -277,7 +277,7 @@ mod tests {
                 .unwrap()
                 .gate
         };
-        let granted = |text: &str| Gate::new(Some(Grants::parse(text).unwrap()));
+        let granted = |text: &str| AddressFilter::new(Some(Grants::parse(text).unwrap()));
         assert_eq!(gate(&[], &[], true), granted("none"));
         assert_eq!(gate(&[], &["a", "GET b"], true), granted("a, GET b"));
         assert_eq!(gate(&[], &["a"], false), granted("a"));

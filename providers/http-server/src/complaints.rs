@@ -4,7 +4,7 @@
 use http::Method;
 use http::uri::PathAndQuery;
 use lattice_rpc::RemoteError;
-use lattice_rpc::quiet::Pace;
+use lattice_rpc::throttle::LogThrottle;
 
 use crate::failure::Failure;
 use crate::route::Route;
@@ -14,8 +14,8 @@ use crate::route::Route;
 /// they hide no others.
 #[derive(Debug)]
 pub(crate) struct Complaints {
-    refused: Pace,
-    others: Pace,
+    refused: LogThrottle,
+    others: LogThrottle,
 }
 
 /// What is said of a request that failed, kept while the request itself is given away.
@@ -54,8 +54,8 @@ impl Described {
 impl Complaints {
     pub(crate) fn new() -> Self {
         Self {
-            refused: Pace::default(),
-            others: Pace::default(),
+            refused: LogThrottle::default(),
+            others: LogThrottle::default(),
         }
     }
 

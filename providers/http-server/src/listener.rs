@@ -9,7 +9,7 @@ use http::uri::Authority;
 use http::{HeaderMap, Uri};
 use lattice_provider_sdk::process::is_out_of_files;
 use lattice_rpc::Peer;
-use lattice_rpc::quiet::Pace;
+use lattice_rpc::throttle::LogThrottle;
 use parking_lot::{Mutex, RwLock};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -122,8 +122,8 @@ impl Listener {
             closing,
             abort: CancellationToken::new(),
             connections: TaskTracker::new(),
-            turned_away: Pace::default(),
-            not_accepted: Pace::default(),
+            turned_away: LogThrottle::default(),
+            not_accepted: LogThrottle::default(),
         });
         tracing::info!(address = %local, "listening");
         Ok(Self {
@@ -202,8 +202,8 @@ struct Accept {
     /// Ends connections at once.
     abort: CancellationToken,
     connections: TaskTracker,
-    turned_away: Pace,
-    not_accepted: Pace,
+    turned_away: LogThrottle,
+    not_accepted: LogThrottle,
 }
 
 impl Accept {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lattice_core::StringMap;
 use lattice_etcd::{Etcd, EtcdOptions, OpenError};
 use lattice_provider_sdk::keyvalue;
-use lattice_provider_sdk::keyvalue::watch::{Teller, Watched};
+use lattice_provider_sdk::keyvalue::watch::{ChangeNotifier, Watched};
 use lattice_provider_sdk::{
     Backends, ConfigChange, Features, LinkError, LinkKey, Provider, ProviderLink, Session,
     Settings, Shared, Sharing, StartError, async_trait, chain,
@@ -75,8 +75,8 @@ impl Provider for KeyValueEtcd {
             keys: Namespace::of(prefix, bucket.unwrap_or_default()),
             memory: format!("{prefix}watch/{name}").into(),
         };
-        let teller = Teller::new(&self.session, link, told, watched);
-        let watcher = Watcher::start(source, teller).await.map_err(unusable)?;
+        let notifier = ChangeNotifier::new(&self.session, link, told, watched);
+        let watcher = Watcher::start(source, notifier).await.map_err(unusable)?;
         self.watchers.lock().insert(link.key(), watcher);
         Ok(())
     }

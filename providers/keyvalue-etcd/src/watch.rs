@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lattice_etcd::{Etcd, EtcdError, Event, EventKind, Put, Range, Ranged, Watch, Watching};
-use lattice_provider_sdk::keyvalue::watch::{Change, LONGEST_PAUSE, PAUSE, Teller};
+use lattice_provider_sdk::keyvalue::watch::{Change, ChangeNotifier, LONGEST_PAUSE, PAUSE};
 use lattice_provider_sdk::{Backoff, Shared};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -36,11 +36,11 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     /// Tells of every change from now on, and of those since it was last watched.
-    pub(crate) async fn start(source: Source, teller: Teller) -> Result<Self, EtcdError> {
+    pub(crate) async fn start(source: Source, notifier: ChangeNotifier) -> Result<Self, EtcdError> {
         let from = source.begin().await?;
         let source = Arc::new(source);
         let mut task = JoinSet::new();
-        task.spawn(Arc::clone(&source).run(teller, from));
+        task.spawn(Arc::clone(&source).run(notifier, from));
         Ok(Self {
             source,
             _task: task,
@@ -78,18 +78,18 @@ impl Source {
         Ok(())
     }
 
-    async fn run(self: Arc<Self>, mut teller: Teller, mut told: i64) {
+    async fn run(self: Arc<Self>, mut notifier: ChangeNotifier, mut told: i64) {
         let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
         loop {
             let begun = Instant::now();
-            let mut over = self.follow(&mut teller, &mut told).await;
+            let mut over = self.follow(&mut notifier, &mut told).await;
             if let EtcdError::Compacted { .. } = over {
-                match self.catch_up(&mut teller, &mut told).await {
+                match self.catch_up(&mut notifier, &mut told).await {
                     Ok(()) => continue,
                     Err(error) => over = error,
                 }
             }
-            tracing::warn!(link = teller.name(), error = %over, "lost sight of watched keys");
+            tracing::warn!(link = notifier.name(), error = %over, "lost sight of watched keys");
             if begun.elapsed() > LONGEST_PAUSE {
                 backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
             }
@@ -99,7 +99,11 @@ impl Source {
 
     /// Watches from a revision on. Where etcd has not come so far, it was set back, or is another one:
     /// to wait for the revision would be to miss what changes until then.
-    async fn watch(&self, teller: &mut Teller, told: &mut i64) -> Result<Watching, EtcdError> {
+    async fn watch(
+        &self,
+        notifier: &mut ChangeNotifier,
+        told: &mut i64,
+    ) -> Result<Watching, EtcdError> {
         loop {
             let watch = Watch::prefix(self.keys.prefix());
             let watch = watch.from_revision(*told + 1).with_progress();
@@ -109,10 +113,10 @@ impl Source {
             }
             drop(watching);
             tracing::warn!(
-                link = teller.name(),
+                link = notifier.name(),
                 "etcd went back behind what was told, so it is told what the watched keys are now"
             );
-            self.catch_up(teller, told).await?;
+            self.catch_up(notifier, told).await?;
         }
     }
 
@@ -123,8 +127,8 @@ impl Source {
     }
 
     /// Tells of the changes after a revision until the watch is over, and returns why it is.
-    async fn follow(&self, teller: &mut Teller, told: &mut i64) -> EtcdError {
-        let mut watching = match self.watch(teller, told).await {
+    async fn follow(&self, notifier: &mut ChangeNotifier, told: &mut i64) -> EtcdError {
+        let mut watching = match self.watch(notifier, told).await {
             Ok(watching) => watching,
             Err(error) => return error,
         };
@@ -140,7 +144,7 @@ impl Source {
             };
             let mut news = next.events.is_empty();
             for event in &next.events {
-                news |= self.tell(teller, event).await;
+                news |= self.tell(notifier, event).await;
             }
             // More of the same revision may come with the next ones, but none of an earlier one.
             let last = next.events.last().map(|event| event.pair.mod_revision);
@@ -152,11 +156,11 @@ impl Source {
     }
 
     /// Tells of a change until the component has heard it; says whether it wants to know.
-    async fn tell(&self, teller: &mut Teller, event: &Event) -> bool {
+    async fn tell(&self, notifier: &mut ChangeNotifier, event: &Event) -> bool {
         let Some(key) = self.keys.key(&event.pair.key) else {
             return false;
         };
-        if !teller.watched().has(key) {
+        if !notifier.watched().has(key) {
             return false;
         }
         let change = match event.kind {
@@ -164,22 +168,26 @@ impl Source {
             EventKind::Delete => Change::Delete,
         };
         let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
-        while !teller.tell(key, &change).await {
+        while !notifier.tell(key, &change).await {
             tokio::time::sleep(backoff.delay()).await;
         }
         true
     }
 
     /// Tells what the keys have become, when etcd has forgotten how, or was set back.
-    async fn catch_up(&self, teller: &mut Teller, told: &mut i64) -> Result<(), EtcdError> {
-        let keys: Vec<String> = teller.watched().keys().map(str::to_owned).collect();
+    async fn catch_up(
+        &self,
+        notifier: &mut ChangeNotifier,
+        told: &mut i64,
+    ) -> Result<(), EtcdError> {
+        let keys: Vec<String> = notifier.watched().keys().map(str::to_owned).collect();
         let mut first = None;
         for key in keys {
             let found = self.etcd.range(Range::key(self.keys.stored(&key))).await?;
             first.get_or_insert(found.revision);
             let value = Ranged::first(found).map(|pair| pair.value);
             let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
-            while !teller.tell_what_became(&key, value.clone()).await {
+            while !notifier.tell_what_became(&key, value.clone()).await {
                 tokio::time::sleep(backoff.delay()).await;
             }
         }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lattice_provider_sdk::keyvalue::decimal::Addend;
 use lattice_provider_sdk::keyvalue::pages::Page;
-use lattice_provider_sdk::keyvalue::watch::{Change, Line, Watched};
+use lattice_provider_sdk::keyvalue::watch::{Change, ChangeSender, Watched};
 use lattice_provider_sdk::keyvalue::{Entry, KeysPage, LARGEST_ANSWER, Outcome, Versioned};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -233,7 +233,7 @@ impl Bucket {
     }
 
     /// Tells a line of changes of some keys from now on.
-    pub(crate) fn watch(&self, watched: Watched, line: Line) {
+    pub(crate) fn watch(&self, watched: Watched, line: ChangeSender) {
         self.watchers.add(watched, line);
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lattice_core::StringMap;
 use lattice_provider_sdk::keyvalue;
-use lattice_provider_sdk::keyvalue::watch::{Teller, Watched};
+use lattice_provider_sdk::keyvalue::watch::{ChangeNotifier, Watched};
 use lattice_provider_sdk::{
     Backends, ConfigChange, Features, LinkError, LinkKey, Provider, ProviderLink, Session,
     Settings, StartError, async_trait,
@@ -89,8 +89,8 @@ impl Provider for KeyValueMemory {
         let settings = self.settings(link)?;
         let watched = Watched::read(&Settings::of(&self.session, link))?;
         let bucket = self.buckets.of_link(&settings.bucket);
-        let teller = Teller::new(&self.session, link, &settings.bucket, watched);
-        let watcher = Watcher::start(bucket, teller);
+        let notifier = ChangeNotifier::new(&self.session, link, &settings.bucket, watched);
+        let watcher = Watcher::start(bucket, notifier);
         self.watchers.lock().insert(link.key(), watcher);
         Ok(())
     }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use lattice_provider_sdk::keyvalue::watch::{Change, Line, Look, Teller, Watched, line, relay};
+use lattice_provider_sdk::keyvalue::watch::{
+    Change, ChangeNotifier, ChangeSender, ReadCurrent, Watched, line, relay,
+};
 use parking_lot::RwLock;
 use tokio::task::JoinSet;
 
@@ -18,13 +20,13 @@ use crate::bucket::Bucket;
 /// Who wants to know of changes in one bucket.
 #[derive(Debug, Default)]
 pub(crate) struct Watchers {
-    lines: RwLock<Vec<(Watched, Line)>>,
+    lines: RwLock<Vec<(Watched, ChangeSender)>>,
     /// How many there are, to be seen without the lock: most buckets have none.
     count: AtomicUsize,
 }
 
 impl Watchers {
-    pub(crate) fn add(&self, watched: Watched, line: Line) {
+    pub(crate) fn add(&self, watched: Watched, line: ChangeSender) {
         let mut lines = self.lines.write();
         lines.retain(|(_, line)| !line.is_over());
         lines.push((watched, line));
@@ -44,7 +46,7 @@ impl Watchers {
     }
 }
 
-impl Look for Bucket {
+impl ReadCurrent for Bucket {
     type Error = Infallible;
 
     async fn look(&self, key: &str) -> Result<Option<Bytes>, Infallible> {
@@ -60,16 +62,16 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     /// Tells of every change from now on.
-    pub(crate) fn start(bucket: Arc<Bucket>, mut teller: Teller) -> Self {
+    pub(crate) fn start(bucket: Arc<Bucket>, mut notifier: ChangeNotifier) -> Self {
         let (line, mut changes) = line();
-        bucket.watch(teller.watched().clone(), line);
-        let keys: Vec<String> = teller.watched().keys().map(str::to_owned).collect();
+        bucket.watch(notifier.watched().clone(), line);
+        let keys: Vec<String> = notifier.watched().keys().map(str::to_owned).collect();
         for key in keys {
-            teller.know(&key, Teller::digest(bucket.get(&key).as_ref()));
+            notifier.know(&key, ChangeNotifier::digest(bucket.get(&key).as_ref()));
         }
         let mut task = JoinSet::new();
         task.spawn(async move {
-            relay(&mut teller, &mut changes, &*bucket).await;
+            relay(&mut notifier, &mut changes, &*bucket).await;
         });
         Self { _task: task }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lattice_core::StringMap;
 use lattice_provider_sdk::keyvalue;
-use lattice_provider_sdk::keyvalue::watch::{Teller, Watched};
+use lattice_provider_sdk::keyvalue::watch::{ChangeNotifier, Watched};
 use lattice_provider_sdk::nats::{BackendSettings, NatsError};
 use lattice_provider_sdk::{
     Backends, ConfigChange, Features, LinkError, LinkKey, Provider, ProviderLink, Session,
@@ -100,7 +100,7 @@ impl Provider for KeyValueNats {
     async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
         let watched = Watched::read(&Settings::of(&self.session, link))?;
         let (cluster, settings) = self.cluster(link).await?;
-        let teller = Teller::new(&self.session, link, &settings.bucket, watched);
+        let notifier = ChangeNotifier::new(&self.session, link, &settings.bucket, watched);
         let source = Source {
             durable: self.session.name_in_backend(link),
             cluster,
@@ -110,7 +110,7 @@ impl Provider for KeyValueNats {
             },
             bucket: settings.bucket,
         };
-        let watcher = Watcher::start(source, teller).await.map_err(no_changes)?;
+        let watcher = Watcher::start(source, notifier).await.map_err(no_changes)?;
         self.watchers.lock().insert(link.key(), watcher);
         Ok(())
     }

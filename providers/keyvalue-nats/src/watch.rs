@@ -16,7 +16,7 @@ use async_nats::jetstream::stream::ConsumerError;
 use async_nats::jetstream::{AckKind, ErrorCode, Message};
 use futures::StreamExt as _;
 use lattice_core::subject::store::bucket_subjects;
-use lattice_provider_sdk::keyvalue::watch::{Change, LONGEST_PAUSE, PAUSE, Teller};
+use lattice_provider_sdk::keyvalue::watch::{Change, ChangeNotifier, LONGEST_PAUSE, PAUSE};
 use lattice_provider_sdk::{Backoff, BoxError, Shared, chain};
 use tokio::task::JoinSet;
 
@@ -66,12 +66,15 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     /// Tells of every change from now on, and of those since it was last watched.
-    pub(crate) async fn start(source: Source, teller: Teller) -> Result<Self, WatchError> {
+    pub(crate) async fn start(
+        source: Source,
+        notifier: ChangeNotifier,
+    ) -> Result<Self, WatchError> {
         let mut made = None;
         let consumer = source.consumer(&mut made).await?;
         let source = Arc::new(source);
         let mut task = JoinSet::new();
-        task.spawn(Arc::clone(&source).run(consumer, made, teller));
+        task.spawn(Arc::clone(&source).run(consumer, made, notifier));
         Ok(Self {
             source,
             _task: task,
@@ -131,13 +134,13 @@ impl Source {
         self: Arc<Self>,
         consumer: Consumer<pull::Config>,
         mut made: Option<i128>,
-        mut teller: Teller,
+        mut notifier: ChangeNotifier,
     ) {
         let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
         let mut consumer = Some(consumer);
         loop {
             let over = match consumer.take() {
-                Some(consumer) => self.follow(&consumer, &mut teller, &mut backoff).await,
+                Some(consumer) => self.follow(&consumer, &mut notifier, &mut backoff).await,
                 None => match self.consumer(&mut made).await {
                     Ok(again) => {
                         consumer = Some(again);
@@ -147,7 +150,7 @@ impl Source {
                 },
             };
             let error = chain(&*over);
-            tracing::warn!(link = teller.name(), error, "lost sight of watched keys");
+            tracing::warn!(link = notifier.name(), error, "lost sight of watched keys");
             tokio::time::sleep(backoff.delay()).await;
         }
     }
@@ -156,7 +159,7 @@ impl Source {
     async fn follow(
         &self,
         consumer: &Consumer<pull::Config>,
-        teller: &mut Teller,
+        notifier: &mut ChangeNotifier,
         backoff: &mut Backoff,
     ) -> BoxError {
         let mut messages = match consumer.messages().await {
@@ -187,7 +190,7 @@ impl Source {
                 Some(Err(error)) => return error.into(),
                 None => return "the changes ended".into(),
             };
-            let heard = self.tell(teller, &message).await;
+            let heard = self.tell(notifier, &message).await;
             let answer = match heard {
                 true => AckKind::Ack,
                 // It comes again, before any other.
@@ -203,7 +206,7 @@ impl Source {
     }
 
     /// Tells of a change; `false` when the component was not reached.
-    async fn tell(&self, teller: &mut Teller, message: &Message) -> bool {
+    async fn tell(&self, notifier: &mut ChangeNotifier, message: &Message) -> bool {
         let all = bucket_subjects(&self.bucket);
         let stored = all
             .strip_suffix('>')
@@ -218,7 +221,7 @@ impl Source {
             true => Change::Set(Some(message.payload.clone())),
             false => Change::Delete,
         };
-        teller.tell(&key, &change).await
+        notifier.tell(&key, &change).await
     }
 }
 

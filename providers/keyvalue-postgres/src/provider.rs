@@ -7,7 +7,7 @@ use std::time::Duration;
 use lattice_core::StringMap;
 use lattice_postgres::{Postgres, PostgresSettings};
 use lattice_provider_sdk::keyvalue;
-use lattice_provider_sdk::keyvalue::watch::{Scanner, Teller, Watched};
+use lattice_provider_sdk::keyvalue::watch::{ChangeNotifier, Scanner, Watched};
 use lattice_provider_sdk::{
     Backends, ConfigChange, Features, LinkError, LinkKey, Provider, ProviderLink, Session,
     Settings, Sharing, StartError, async_trait,
@@ -90,13 +90,14 @@ impl Provider for KeyValuePostgres {
         let watched = Watched::read(&said)?;
         let settings = LinkSettings::read(&said)?;
         let bucket = said.text("bucket").filter(|name| *name != "default");
-        let teller = Teller::new(&self.session, link, bucket.unwrap_or("default"), watched);
+        let notifier =
+            ChangeNotifier::new(&self.session, link, bucket.unwrap_or("default"), watched);
         let source = Source {
             table: self.table(&settings).await?,
             bucket: bucket.unwrap_or_default().to_owned(),
             memory: self.session.name_in_backend(link),
         };
-        let watcher = Scanner::start(source, teller).await.map_err(unwatched)?;
+        let watcher = Scanner::start(source, notifier).await.map_err(unwatched)?;
         self.watchers.lock().insert(link.key(), watcher);
         Ok(())
     }

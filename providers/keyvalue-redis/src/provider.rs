@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lattice_core::StringMap;
 use lattice_provider_sdk::keyvalue;
-use lattice_provider_sdk::keyvalue::watch::{Teller, Watched};
+use lattice_provider_sdk::keyvalue::watch::{ChangeNotifier, Watched};
 use lattice_provider_sdk::{
     Backends, ConfigChange, Features, LinkError, LinkKey, Provider, ProviderLink, Session,
     Settings, Shared, Sharing, StartError, async_trait, chain,
@@ -75,13 +75,13 @@ impl Provider for KeyValueRedis {
         let bucket = settings.text("bucket").filter(|name| *name != "default");
         // Hosts of 1.9 take numbers only, which also mean the keys of the default bucket.
         let told = settings.text("watch_bucket").or(bucket).unwrap_or("0");
-        let teller = Teller::new(&self.session, link, told, watched);
+        let notifier = ChangeNotifier::new(&self.session, link, told, watched);
         let source = Source {
             connection: Arc::new(connection),
             keys: buckets.keys(bucket.unwrap_or_default()),
             memory: format!("lattice:kv:watch:{}", self.session.name_in_backend(link)),
         };
-        let watcher = Watcher::start(source, teller).await;
+        let watcher = Watcher::start(source, notifier).await;
         let watcher = watcher.map_err(no_changes)?;
         self.watchers.lock().insert(link.key(), watcher);
         Ok(())

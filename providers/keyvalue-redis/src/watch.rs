@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lattice_provider_sdk::keyvalue::watch::{
-    Changes, LONGEST_PAUSE, Line, Look, PAUSE, Teller, Watched, line, relay,
+    ChangeNotifier, ChangeSender, Changes, LONGEST_PAUSE, PAUSE, ReadCurrent, Watched, line, relay,
 };
 use lattice_provider_sdk::{Backoff, Shared};
 use redis::cmd;
@@ -57,19 +57,27 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     /// Subscribes, and tells of every change from now on, and of those since it was last watched.
-    pub(crate) async fn start(source: Source, mut teller: Teller) -> Result<Self, FeedError> {
-        let feed = Feed::open(&source.connection, &source.keys, teller.watched()).await?;
+    pub(crate) async fn start(
+        source: Source,
+        mut notifier: ChangeNotifier,
+    ) -> Result<Self, FeedError> {
+        let feed = Feed::open(&source.connection, &source.keys, notifier.watched()).await?;
         let (line, changes) = line();
-        if source.remember(&mut teller).await? {
+        if source.remember(&mut notifier).await? {
             line.missed();
         }
         let (note, told) = mpsc::channel(AT_ONCE);
-        let teller = teller.noting(note);
+        let notifier = notifier.noting(note);
         let connection = Arc::clone(&source.connection);
         let mut tasks = JoinSet::new();
         tasks.spawn(write_down(source.clone(), told));
-        tasks.spawn(follow(source.clone(), feed, line, teller.watched().clone()));
-        tasks.spawn(tell(source, teller, changes));
+        tasks.spawn(follow(
+            source.clone(),
+            feed,
+            line,
+            notifier.watched().clone(),
+        ));
+        tasks.spawn(tell(source, notifier, changes));
         Ok(Self { connection, tasks })
     }
 
@@ -85,7 +93,7 @@ impl Watcher {
 }
 
 /// Keeps a subscription.
-async fn follow(source: Source, mut feed: Feed, line: Line, watched: Watched) {
+async fn follow(source: Source, mut feed: Feed, line: ChangeSender, watched: Watched) {
     loop {
         feed.run(&line).await;
         tracing::warn!("lost the subscription to watched keys");
@@ -101,8 +109,8 @@ async fn follow(source: Source, mut feed: Feed, line: Line, watched: Watched) {
     }
 }
 
-async fn tell(source: Source, mut teller: Teller, mut changes: Changes) {
-    relay(&mut teller, &mut changes, &source).await;
+async fn tell(source: Source, mut notifier: ChangeNotifier, mut changes: Changes) {
+    relay(&mut notifier, &mut changes, &source).await;
 }
 
 /// Writes down what was told, and keeps it from being forgotten.
@@ -136,18 +144,18 @@ async fn write_down(source: Source, mut told: mpsc::Receiver<(String, String)>) 
 impl Source {
     /// Takes down what the component was told last, and what the other keys are now; says whether
     /// it was told anything before.
-    async fn remember(&self, teller: &mut Teller) -> Result<bool, AskError> {
+    async fn remember(&self, notifier: &mut ChangeNotifier) -> Result<bool, AskError> {
         let mut command = cmd("HGETALL");
         command.arg(&self.memory);
         let mut before: HashMap<String, String> = self.connection.ask(&command).await?;
-        let keys: Vec<String> = teller.watched().keys().map(str::to_owned).collect();
+        let keys: Vec<String> = notifier.watched().keys().map(str::to_owned).collect();
         let mut new = Vec::new();
         for key in &keys {
             match before.remove(key) {
-                Some(digest) => teller.know(key, digest),
+                Some(digest) => notifier.know(key, digest),
                 None => {
-                    let digest = Teller::digest(self.look(key).await?.as_ref());
-                    teller.know(key, digest.clone());
+                    let digest = ChangeNotifier::digest(self.look(key).await?.as_ref());
+                    notifier.know(key, digest.clone());
                     new.push((key.clone(), digest));
                 }
             }
@@ -179,7 +187,7 @@ impl Source {
     }
 }
 
-impl Look for Source {
+impl ReadCurrent for Source {
     type Error = AskError;
 
     /// One that is no string counts as none.

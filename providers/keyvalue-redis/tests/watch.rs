@@ -234,7 +234,7 @@ const MEMORY: &str = "lattice:kv:watch:lattice_watcher_default_*";
 
 /// Waits until it is written down what the component was told.
 async fn until_written(redis: &RedisBox, key: &str, value: &'static str) {
-    let digest = lattice_provider_sdk::keyvalue::watch::Teller::digest(Some(&value.into()));
+    let digest = lattice_provider_sdk::keyvalue::watch::ChangeNotifier::digest(Some(&value.into()));
     until_noted(redis, key, &digest).await;
 }
 

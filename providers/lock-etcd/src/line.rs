@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lattice_etcd::{Etcd, EtcdError, OpenError, Range, Watch};
 use lattice_provider_sdk::Backoff;
-use lattice_provider_sdk::lock::Bell;
+use lattice_provider_sdk::lock::Wakeups;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::fences::Fences;
@@ -24,7 +24,7 @@ pub(crate) struct Line {
     pub(crate) prefix: String,
     pub(crate) fences: Arc<Fences>,
     /// Rung with the key of each who leaves.
-    pub(crate) bell: Arc<Bell>,
+    pub(crate) wakeups: Arc<Wakeups>,
     _watch: AbortOnDropHandle<()>,
 }
 
@@ -43,19 +43,19 @@ impl Line {
     pub(crate) async fn open(settings: &LineSettings) -> Result<Self, LineError> {
         let etcd = Arc::new(Etcd::new(settings.etcd.clone())?);
         look(&etcd, &settings.prefix).await?;
-        let bell = Arc::new(Bell::new());
+        let wakeups = Arc::new(Wakeups::new());
         let fences = Arc::new(Fences::new(&settings.prefix));
         let watch = watch(
             Arc::clone(&etcd),
             settings.prefix.clone(),
             Arc::clone(&fences),
-            Arc::clone(&bell),
+            Arc::clone(&wakeups),
         );
         Ok(Self {
             etcd,
             prefix: settings.prefix.clone(),
             fences,
-            bell,
+            wakeups,
             _watch: AbortOnDropHandle::new(tokio::spawn(watch)),
         })
     }
@@ -73,36 +73,36 @@ async fn look(etcd: &Etcd, prefix: &str) -> Result<(), EtcdError> {
 }
 
 /// Rings for everyone who leaves, for as long as the etcd is in use.
-async fn watch(etcd: Arc<Etcd>, prefix: String, fences: Arc<Fences>, bell: Arc<Bell>) {
+async fn watch(etcd: Arc<Etcd>, prefix: String, fences: Arc<Fences>, wakeups: Arc<Wakeups>) {
     let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
     loop {
         let began = tokio::time::Instant::now();
-        let error = watch_once(&etcd, &prefix, &fences, &bell).await;
+        let error = watch_once(&etcd, &prefix, &fences, &wakeups).await;
         tracing::debug!(%error, "lost the watch over locks");
         if began.elapsed() > SILENCE {
             backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
         }
         // Somebody may have left unseen, and it may be another etcd that comes back.
         fences.doubt();
-        bell.ring_all();
+        wakeups.ring_all();
         tokio::time::sleep(backoff.delay()).await;
     }
 }
 
-async fn watch_once(etcd: &Etcd, prefix: &str, fences: &Fences, bell: &Bell) -> EtcdError {
+async fn watch_once(etcd: &Etcd, prefix: &str, fences: &Fences, wakeups: &Wakeups) -> EtcdError {
     let watch = Watch::prefix(prefix.to_owned()).deletes_only();
     let mut watching = match etcd.watch(watch).await {
         Ok(watching) => watching,
         Err(error) => return error,
     };
-    bell.ring_all();
+    wakeups.ring_all();
     loop {
         match tokio::time::timeout(SILENCE, watching.next()).await {
             Ok(Ok(events)) => {
                 fences.saw(events.revision);
                 for event in events.events {
                     if let Ok(key) = std::str::from_utf8(&event.pair.key) {
-                        bell.ring(key);
+                        wakeups.ring(key);
                     }
                 }
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lattice_etcd::{Compare, Delete, EtcdError, Op, Pair, Put, Range, Relation, SortBy, Txn};
-use lattice_provider_sdk::lock::{Claim, Granted, Holder, LockError, Locks, Place};
+use lattice_provider_sdk::lock::{Claim, Granted, Holder, LockError, LockName, Locks};
 use lattice_provider_sdk::{Features, LinkError, Shared, chain};
 use tokio::time::Instant;
 
@@ -94,13 +94,13 @@ impl EtcdLocks {
     }
 
     /// The one who holds a lock.
-    async fn first(&self, place: &Place) -> Result<Option<Pair>, LockError> {
+    async fn first(&self, place: &LockName) -> Result<Option<Pair>, LockError> {
         let all = Range::prefix(names::of_place(&self.line.prefix, place));
         self.one(all.ascending(SortBy::Create)).await
     }
 
     /// The one who is before a ticket.
-    async fn before(&self, place: &Place, ticket: &Ticket) -> Result<Option<Pair>, LockError> {
+    async fn before(&self, place: &LockName, ticket: &Ticket) -> Result<Option<Pair>, LockError> {
         let all = Range::prefix(names::of_place(&self.line.prefix, place)).keys_only();
         let earlier = all.created_up_to(ticket.revision - 1);
         self.one(earlier.descending(SortBy::Create)).await
@@ -210,7 +210,7 @@ impl EtcdLocks {
     /// Waits until nobody is before a ticket.
     async fn queue(
         &self,
-        place: &Place,
+        place: &LockName,
         ticket: &Ticket,
         until: Instant,
     ) -> Result<bool, LockError> {
@@ -219,7 +219,7 @@ impl EtcdLocks {
             return Ok(true);
         };
         loop {
-            let mut listener = self.line.bell.listen(&text(&before.key));
+            let mut listener = self.line.wakeups.listen(&text(&before.key));
             // It may have left before we listened.
             match self.before(place, ticket).await? {
                 None => return Ok(true),
@@ -371,7 +371,7 @@ impl Locks for EtcdLocks {
         }
     }
 
-    async fn inspect(&self, place: &Place) -> Result<Option<Holder>, LockError> {
+    async fn inspect(&self, place: &LockName) -> Result<Option<Holder>, LockError> {
         match self.first(place).await? {
             Some(first) => self.holder(&first).await,
             None => Ok(None),

@@ -1,11 +1,11 @@
 //! The keys of those who hold and want a lock.
 
-use lattice_provider_sdk::lock::{Claim, Place};
+use lattice_provider_sdk::lock::{Claim, LockName};
 
 /// What the keys of all claims to a place begin with. Lengths stand before names, so that it is
 /// never the beginning of another place.
-pub(crate) fn of_place(prefix: &str, place: &Place) -> String {
-    let Place { store, name } = place;
+pub(crate) fn of_place(prefix: &str, place: &LockName) -> String {
+    let LockName { store, name } = place;
     format!("{prefix}{}:{store}/{}:{name}/", store.len(), name.len())
 }
 
@@ -31,7 +31,7 @@ mod tests {
         #[test]
         fn no_place_begins_as_another(one: (String, String), other: (String, String)) {
             prop_assume!(one != other);
-            let place = |(store, name): (String, String)| Place { store, name };
+            let place = |(store, name): (String, String)| LockName { store, name };
             let (one, other) = (of_place("p/", &place(one)), of_place("p/", &place(other)));
             prop_assert!(!one.starts_with(&other), "{} {}", one, other);
         }

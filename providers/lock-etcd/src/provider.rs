@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lattice_core::StringMap;
-use lattice_provider_sdk::lock::{Desks, Election, Limits};
+use lattice_provider_sdk::lock::{Election, Limits, LockLinks};
 use lattice_provider_sdk::{
     ConfigChange, Features, LinkError, Provider, ProviderLink, Session, Settings, Sharing,
     StartError, async_trait, chain,
@@ -19,13 +19,13 @@ use crate::settings::{self, LineSettings};
 pub struct LockEtcd {
     session: Session,
     lines: Sharing<LineSettings, Line>,
-    desks: Desks<EtcdLocks>,
+    lock_links: LockLinks<EtcdLocks>,
 }
 
 impl LockEtcd {
     /// The locks that a link says, their bounds, and all that the link says.
     async fn open(&self, link: &ProviderLink) -> Result<(EtcdLocks, Limits, Settings), LinkError> {
-        self.desks.check_package(link)?;
+        self.lock_links.check_package(link)?;
         let says = Settings::of(&self.session, link);
         let limits = settings::limits(&says)?;
         let line = LineSettings::read(&says, self.session.lattice())?;
@@ -49,7 +49,7 @@ impl Provider for LockEtcd {
 
     async fn start(session: Session) -> Result<Arc<Self>, StartError> {
         Ok(Arc::new(Self {
-            desks: Desks::serve(&session).await?,
+            lock_links: LockLinks::serve(&session).await?,
             lines: Sharing::new(),
             session,
         }))
@@ -57,31 +57,31 @@ impl Provider for LockEtcd {
 
     async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
         let (locks, limits, _) = self.open(link).await?;
-        self.desks.put(link, locks, limits);
+        self.lock_links.put(link, locks, limits);
         Ok(())
     }
 
     async fn delete_target_link(&self, link: &ProviderLink) {
-        self.desks.delete(link);
+        self.lock_links.delete(link);
     }
 
     async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
         let (locks, limits, says) = self.open(link).await?;
         let election = Election::read(&says, link, &limits)?;
-        self.desks.campaign(link, locks, election);
+        self.lock_links.campaign(link, locks, election);
         Ok(())
     }
 
     async fn delete_source_link(&self, link: &ProviderLink) {
-        self.desks.resign(link).await;
+        self.lock_links.resign(link).await;
     }
 
     async fn describe(&self, link: &ProviderLink) -> Features {
-        self.desks.describe(link)
+        self.lock_links.describe(link)
     }
 
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        self.desks.check(link).await
+        self.lock_links.check(link).await
     }
 
     async fn put_config(&self, _config: &StringMap) -> ConfigChange {
@@ -90,6 +90,6 @@ impl Provider for LockEtcd {
     }
 
     async fn shutdown(&self, until: Instant) {
-        self.desks.shutdown(until).await;
+        self.lock_links.shutdown(until).await;
     }
 }

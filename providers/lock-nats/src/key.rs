@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use lattice_provider_sdk::lock::Place;
+use lattice_provider_sdk::lock::LockName;
 
 /// The key of a place: its store and its name with a dot between them.
-pub(crate) fn of(place: &Place) -> String {
+pub(crate) fn of(place: &LockName) -> String {
     let mut key = String::with_capacity(place.store.len() + place.name.len() + 3);
     // The dot of an empty store would stand at the beginning, which is forbidden.
     key.push('s');
@@ -34,8 +34,8 @@ mod tests {
 
     use super::*;
 
-    fn place(store: &str, name: &str) -> Place {
-        Place {
+    fn place(store: &str, name: &str) -> LockName {
+        LockName {
             store: store.to_owned(),
             name: name.to_owned(),
         }

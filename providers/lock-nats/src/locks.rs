@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lattice_provider_sdk::lock::{Attempt, Claim, Granted, Holder, LockError, Locks, Place};
+use lattice_provider_sdk::lock::{Attempt, Claim, Granted, Holder, LockError, LockName, Locks};
 use lattice_provider_sdk::nats::ledger::{Change, Revision};
 use lattice_provider_sdk::{Backoff, Features, LinkError, Shared, chain};
 use tokio::time::Instant;
@@ -212,7 +212,7 @@ impl Locks for NatsLocks {
     ) -> Result<Granted, LockError> {
         let key = key::of(&claim.place);
         let attempt = || self.attempt(claim, ttl);
-        self.vault.contest.enter(&key, until, attempt).await
+        self.vault.local_queue.enter(&key, until, attempt).await
     }
 
     async fn renew(&self, claim: &Claim, ttl: Duration) -> Result<Granted, LockError> {
@@ -265,7 +265,7 @@ impl Locks for NatsLocks {
         }
     }
 
-    async fn inspect(&self, place: &Place) -> Result<Option<Holder>, LockError> {
+    async fn inspect(&self, place: &LockName) -> Result<Option<Holder>, LockError> {
         let found = self.look(&key::of(place)).await?;
         let held = found.held.filter(|held| !held.is_over());
         Ok(held.map(|held| held.holder(found.revision)))

@@ -67,13 +67,13 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
-    use lattice_provider_sdk::lock::Place;
+    use lattice_provider_sdk::lock::LockName;
 
     use super::*;
 
     #[test]
     fn what_is_written_is_read() {
-        let place = Place::read("", "a", "main").unwrap();
+        let place = LockName::read("", "a", "main").unwrap();
         let claim = Claim::new(place, "cart").unwrap();
         let revision = |number| Revision {
             making: 1,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lattice_nats::{NewBucket, OpenBucketError};
-use lattice_provider_sdk::lock::{Contest, LockError};
+use lattice_provider_sdk::lock::{LocalQueue, LockError};
 use lattice_provider_sdk::nats::ledger::{Change, LedgerError, Revision, Seen, Stored};
 use lattice_provider_sdk::nats::{Ledger, NatsBackend, NatsError};
 use lattice_provider_sdk::{Session, chain};
@@ -36,7 +36,7 @@ pub(crate) struct Vault {
     ledger: Arc<Ledger>,
     pub(crate) sightings: Arc<Sightings>,
     pub(crate) fences: Arc<Fences>,
-    pub(crate) contest: Arc<Contest>,
+    pub(crate) local_queue: Arc<LocalQueue>,
     _tasks: [AbortOnDropHandle<()>; 2],
 }
 
@@ -56,12 +56,12 @@ impl Vault {
         let ledger = Arc::new(Ledger::open(nats, new).await?);
         let sightings = Arc::new(Sightings::default());
         let fences = Arc::new(Fences::default());
-        let contest = Arc::new(Contest::new());
+        let local_queue = Arc::new(LocalQueue::new());
         let watch = watch(
             Arc::clone(&ledger),
             Arc::clone(&sightings),
             Arc::clone(&fences),
-            Arc::clone(&contest),
+            Arc::clone(&local_queue),
         );
         let clear = clearing::clear(
             Arc::clone(&ledger),
@@ -73,7 +73,7 @@ impl Vault {
             ledger,
             sightings,
             fences,
-            contest,
+            local_queue,
             _tasks: tasks.map(AbortOnDropHandle::new),
         })
     }
@@ -160,7 +160,7 @@ async fn watch(
     ledger: Arc<Ledger>,
     sightings: Arc<Sightings>,
     fences: Arc<Fences>,
-    contest: Arc<Contest>,
+    local_queue: Arc<LocalQueue>,
 ) {
     let tell = |seen| match seen {
         Seen::Put(key, revision, value) => {
@@ -170,10 +170,10 @@ async fn watch(
         Seen::Gone(key, revision) => {
             sightings.gone(&key, Some(revision), ledger.nats().connections());
             fences.saw(revision, &Bytes::new());
-            contest.bell().ring(&key);
+            local_queue.wakeups().ring(&key);
         }
         // What has changed meanwhile was missed.
-        Seen::Missed | Seen::Lost(_) => contest.bell().ring_all(),
+        Seen::Missed | Seen::Lost(_) => local_queue.wakeups().ring_all(),
     };
     match ledger.follow(tell).await {}
 }
@@ -200,7 +200,7 @@ mod tests {
             ledger: Arc::new(Ledger::open(backend, new).await.unwrap()),
             sightings: Arc::default(),
             fences: Arc::default(),
-            contest: Arc::new(Contest::new()),
+            local_queue: Arc::new(LocalQueue::new()),
             _tasks: [nothing(), nothing()],
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use lattice_provider_sdk::Backoff;
-use lattice_provider_sdk::lock::Contest;
+use lattice_provider_sdk::lock::LocalQueue;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, ServerErrorKind};
 use tokio::sync::Mutex;
@@ -34,7 +34,7 @@ pub(crate) struct Connection {
     /// How many were made.
     made: AtomicU64,
     /// Those who wait; rung with the keys of locks that are released.
-    pub(crate) contest: Arc<Contest>,
+    pub(crate) local_queue: Arc<LocalQueue>,
     _watch: AbortOnDropHandle<()>,
 }
 
@@ -110,11 +110,11 @@ impl Connection {
     /// Connects and logs in. One attempt: who asks tries again.
     pub(crate) async fn open(settings: &ServerSettings) -> Result<Self, ConnectError> {
         let client = Client::open(settings.url.expose()).map_err(ConnectError::Url)?;
-        let contest = Arc::new(Contest::new());
+        let local_queue = Arc::new(LocalQueue::new());
         let watch = watch(
             client.clone(),
             settings.prefix.clone(),
-            Arc::clone(&contest),
+            Arc::clone(&local_queue),
         );
         let this = Self {
             config: AsyncConnectionConfig::new()
@@ -126,7 +126,7 @@ impl Connection {
             limit: settings.connect_limit + settings.answer_limit,
             current: Mutex::default(),
             made: AtomicU64::new(0),
-            contest,
+            local_queue,
             _watch: AbortOnDropHandle::new(tokio::spawn(watch)),
         };
         this.check().await?;
@@ -215,23 +215,23 @@ impl Connection {
 }
 
 /// Rings for every lock that is released, for as long as the server is in use.
-async fn watch(client: Client, prefix: String, contest: Arc<Contest>) {
+async fn watch(client: Client, prefix: String, local_queue: Arc<LocalQueue>) {
     let pattern = format!("{}*", escaped(&prefix));
     let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
     loop {
         match subscribe(&client, &pattern).await {
             Ok((sink, messages)) => {
                 backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
-                contest.bell().ring_all();
+                local_queue.wakeups().ring_all();
                 tokio::select! {
-                    () = listen(messages, &contest) => {}
+                    () = listen(messages, &local_queue) => {}
                     () = silence(sink) => {}
                 }
                 tracing::debug!("lost the subscription to released locks");
             }
             Err(error) => tracing::debug!(%error, "could not subscribe to released locks"),
         }
-        contest.bell().ring_all();
+        local_queue.wakeups().ring_all();
         tokio::time::sleep(backoff.delay()).await;
     }
 }
@@ -244,9 +244,9 @@ async fn subscribe(client: &Client, pattern: &str) -> Result<Subscription, Redis
     Ok((sink, messages))
 }
 
-async fn listen(mut messages: redis::aio::PubSubStream, contest: &Contest) {
+async fn listen(mut messages: redis::aio::PubSubStream, local_queue: &LocalQueue) {
     while let Some(message) = messages.next().await {
-        contest.bell().ring(message.get_channel_name());
+        local_queue.wakeups().ring(message.get_channel_name());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lattice_provider_sdk::lock::{Attempt, Claim, Granted, Holder, LockError, Locks, Place};
+use lattice_provider_sdk::lock::{Attempt, Claim, Granted, Holder, LockError, LockName, Locks};
 use lattice_provider_sdk::{Features, LinkError, Shared, chain};
 use redis::Cmd;
 use tokio::time::Instant;
@@ -73,12 +73,12 @@ impl RedisLocks {
 
     /// The key that counts for a store. What is in braces decides where a cluster of servers keeps
     /// a key: all locks of a store are with their counter.
-    fn counter(&self, place: &Place) -> String {
+    fn counter(&self, place: &LockName) -> String {
         let (prefix, store) = (&self.connection.prefix, &place.store);
         format!("{prefix}{{{}:{store}}}", store.len())
     }
 
-    fn key(&self, place: &Place) -> String {
+    fn key(&self, place: &LockName) -> String {
         format!("{}:{}", self.counter(place), place.name)
     }
 
@@ -138,7 +138,10 @@ impl Locks for RedisLocks {
     ) -> Result<Granted, LockError> {
         let key = self.key(&claim.place);
         let attempt = || self.attempt(claim, ttl);
-        self.connection.contest.enter(&key, until, attempt).await
+        self.connection
+            .local_queue
+            .enter(&key, until, attempt)
+            .await
     }
 
     async fn renew(&self, claim: &Claim, ttl: Duration) -> Result<Granted, LockError> {
@@ -159,7 +162,7 @@ impl Locks for RedisLocks {
         }
     }
 
-    async fn inspect(&self, place: &Place) -> Result<Option<Holder>, LockError> {
+    async fn inspect(&self, place: &LockName) -> Result<Option<Holder>, LockError> {
         let mut command = redis::cmd("EVAL");
         command.arg(scripts::INSPECT).arg(1).arg(self.key(place));
         match self.run(&command).await? {

@@ -48,7 +48,7 @@ mod answers;
 mod attempts;
 mod broker;
 mod client;
-mod letters;
+mod dead_letters;
 mod message;
 mod provider;
 mod reader;

@@ -288,7 +288,7 @@ impl Reader {
             }
         };
         let to = &rules.dead_letter;
-        letters::post(&self.kafka, to, message, &letter, &self.unposted).await;
+        dead_letters::post(&self.kafka, to, message, &letter, &self.unposted).await;
         true
     }
 

@@ -48,7 +48,7 @@
 //! after a `#`, which no topic has, and go with what is published to it.
 
 mod broker;
-mod letters;
+mod dead_letters;
 mod message;
 mod options;
 mod provider;

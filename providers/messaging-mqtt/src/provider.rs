@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::broker::MqttBroker;
-use crate::letters::Grave;
+use crate::dead_letters::DeadLetterTarget;
 use crate::options;
 use crate::publisher::{ConnectError, Publisher};
 use crate::settings::{ServerSettings, SourceSettings, kept};
@@ -113,15 +113,18 @@ impl MessagingMqtt {
         let at_once = u16::try_from(rules.max_in_flight).unwrap_or(u16::MAX);
         let options = options_of_session(&server, &name, source.expiry, at_once)?;
         let intake = Intake::new();
-        let grave = Grave::new(&rules, link.peer.as_str(), source.kept);
-        let (keeps_letters, unposted) = (grave.keeps(), Arc::clone(&grave.trouble));
+        let dead_letter_target = DeadLetterTarget::new(&rules, link.peer.as_str(), source.kept);
+        let (keeps_letters, unposted) = (
+            dead_letter_target.keeps(),
+            Arc::clone(&dead_letter_target.trouble),
+        );
         let session = subscriber::Session {
             options,
             filters: source.filters,
             kept: source.kept,
             deliverer: Deliverer::new(&self.session, link, rules, &intake),
             publisher: Arc::clone(&publisher),
-            grave,
+            dead_letter_target,
         };
         let mut status = subscriber::begin(session, &intake);
         let known = status.wait_for(|status| *status != Status::Beginning).await;

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::letters::{self, Grave};
+use crate::dead_letters::{self, DeadLetterTarget};
 use crate::message;
 use crate::publisher::{Claim, Publisher};
 use crate::unacked::{Place, Unacked};
@@ -55,7 +55,7 @@ pub(crate) struct Session {
     /// Posts dead letters.
     pub(crate) publisher: Arc<Shared<Publisher>>,
     /// Where they go.
-    pub(crate) grave: Grave,
+    pub(crate) dead_letter_target: DeadLetterTarget,
 }
 
 /// Begins a session; its state is told by what is returned.
@@ -291,8 +291,9 @@ impl Subscriber {
         match verdict {
             Verdict::Done | Verdict::Again(_) => {}
             Verdict::Dead(letter) => {
-                let (grave, publisher) = (&self.session.grave, &self.session.publisher);
-                letters::post(publisher, grave, publish, &letter).await;
+                let (dead_letter_target, publisher) =
+                    (&self.session.dead_letter_target, &self.session.publisher);
+                dead_letters::post(publisher, dead_letter_target, publish, &letter).await;
             }
             // Acknowledgements are in order, so that those behind it are not given either.
             Verdict::Left => return self.unacked.lock().reconnect(),

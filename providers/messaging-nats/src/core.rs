@@ -84,7 +84,7 @@ async fn take(
             let (verdict, room) = deliverer.settle_unkept(&arriving, room).await;
             if let Verdict::Dead(letter) = verdict {
                 let to = &deliverer.rules().dead_letter;
-                letters::tell(&cluster, to, &received, &letter).await;
+                dead_letters::tell(&cluster, to, &received, &letter).await;
             }
             drop(room);
         });

@@ -24,7 +24,7 @@ use consumer::Manners;
 use failures::{Failures, delivered_too_often};
 
 use crate::cluster::Cluster;
-use crate::letters::{self, Grave};
+use crate::dead_letters::{self, DeadLetterTarget};
 use crate::message;
 use crate::reach::Reach;
 use crate::settings::ConsumerSettings;
@@ -60,7 +60,7 @@ pub(crate) struct Consumed {
     /// Cancelled when the link goes.
     leaving: CancellationToken,
     /// Where letters go, if anywhere.
-    grave: Option<Grave>,
+    dead_letter_target: Option<DeadLetterTarget>,
 }
 
 /// Finds the consumer, or makes it, and hands its messages to the component until the link goes.
@@ -84,8 +84,8 @@ pub(crate) async fn begin(
         DeadLetterTo::Named(subject) => Some((subject.clone(), true)),
         DeadLetterTo::Usual => Some((usual(), false)),
     };
-    let grave =
-        subject.map(|(subject, is_named)| Grave::new(subject, is_named, Arc::clone(&unposted)));
+    let dead_letter_target = subject
+        .map(|(subject, is_named)| DeadLetterTarget::new(subject, is_named, Arc::clone(&unposted)));
     let consumed = Arc::new(Consumed {
         cluster: Arc::clone(cluster),
         reach,
@@ -95,7 +95,7 @@ pub(crate) async fn begin(
         manners: Mutex::new(manners),
         failures,
         leaving: intake.leaving(),
-        grave,
+        dead_letter_target,
     });
     let (leaving, tasks) = (intake.leaving(), intake.tasks());
     intake.tasks().spawn(async move {
@@ -272,8 +272,8 @@ impl Consumed {
 
     /// Keeps a message as a letter, if anywhere, so that JetStream need not.
     async fn bury(&self, message: &Message, letter: &DeadLetter) -> AckKind {
-        if let Some(grave) = &self.grave {
-            letters::keep(&self.cluster, grave, &message.message, letter).await;
+        if let Some(dead_letter_target) = &self.dead_letter_target {
+            dead_letters::keep(&self.cluster, dead_letter_target, &message.message, letter).await;
         }
         AckKind::Term
     }

@@ -46,9 +46,9 @@
 mod broker;
 mod cluster;
 mod core;
+mod dead_letters;
 mod groups;
 mod jetstream;
-mod letters;
 mod message;
 mod provider;
 mod reach;

@@ -19,8 +19,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::bindings::Bindings;
+use crate::dead_letters::{self, DeadLetterTarget};
 use crate::given_back::GivenBack;
-use crate::letters::{self, Grave};
 use crate::message;
 use crate::queue;
 use crate::rabbit::Rabbit;
@@ -49,7 +49,7 @@ pub(crate) struct Queue {
     pub(crate) kind: QueueKind,
     pub(crate) bindings: Arc<Bindings>,
     /// Where letters go.
-    pub(crate) grave: Grave,
+    pub(crate) dead_letter_target: DeadLetterTarget,
     pub(crate) given_back: GivenBack,
 }
 
@@ -214,7 +214,7 @@ impl Queue {
                     biased;
                     // It comes again, and fails again.
                     () = held.closed.cancelled() => false,
-                    () = letters::post(&self.rabbit, &self.grave, original, &letter) => true,
+                    () = dead_letters::post(&self.rabbit, &self.dead_letter_target, original, &letter) => true,
                     () = tokio::time::sleep_until(until) => false,
                 }
             }

@@ -65,9 +65,9 @@
 mod bindings;
 mod broker;
 mod consumer;
+mod dead_letters;
 mod given_back;
 mod left;
-mod letters;
 mod line;
 mod lock;
 mod message;

@@ -17,9 +17,9 @@ use tokio::time::Instant;
 use crate::bindings::{Bindings, Place};
 use crate::broker::RabbitBroker;
 use crate::consumer::{self, Queue, Trouble};
+use crate::dead_letters::DeadLetterTarget;
 use crate::given_back::GivenBack;
 use crate::left::Left;
-use crate::letters::Grave;
 use crate::line::Line;
 use crate::queue;
 use crate::rabbit::Rabbit;
@@ -90,15 +90,15 @@ impl MessagingRabbitMq {
         let mut troubles = Vec::new();
         for (name, channel) in channels {
             let what = format!("could not consume the queue `{name}`");
-            let grave = Grave::new(&deliverer.rules().dead_letter, &name);
-            troubles.push(Arc::clone(&grave.trouble));
+            let dead_letter_target = DeadLetterTarget::new(&deliverer.rules().dead_letter, &name);
+            troubles.push(Arc::clone(&dead_letter_target.trouble));
             let queue = Queue {
                 rabbit: Arc::clone(&rabbit),
                 deliverer: deliverer.clone(),
                 name,
                 kind: source.kind,
                 bindings: Arc::clone(&bindings),
-                grave,
+                dead_letter_target,
                 given_back: GivenBack::default(),
             };
             let begun = consumer::begin(queue, channel, &intake).await;

@@ -10,8 +10,8 @@ use lattice_backend_http::encode::percent;
 use lattice_backend_http::xml::{Element, escaped};
 use lattice_backend_http::{HttpBackend, Retry, TlsError, date};
 use lattice_provider_sdk::queue::{
-    About, ByOthers, Delivery, Depth, Message, Outcome, QueueError, Queues, ReceiptKey, Remembered,
-    Sent, Want, dead_letter,
+    Delivery, DeliveryAction, Depth, Message, Outcome, QueueError, Queues, ReceiptKey,
+    ReceiveOptions, Remembered, RemoteSettle, Sent, dead_letter,
 };
 use lattice_provider_sdk::{Backoff, Features, LinkError, Shared, chain};
 use tokio::time::Instant;
@@ -97,7 +97,7 @@ impl AzureQueues {
             .lacking("dedup")
             .lacking("groups")
             .with("order", "best-effort")
-            .with("max-message-bytes", letter::MOST_SENT / 4 * 3)
+            .with("max-message-bytes", stored_message::MOST_SENT / 4 * 3)
             .with("max-lease-ms", LONGEST.as_millis())
             .having("dead-letter")
             .with("depth", "ready-only")
@@ -199,7 +199,7 @@ impl AzureQueues {
         let taken = self.given.get(receipt);
         let taken = taken.ok_or_else(|| QueueError::other(UNKNOWN))?;
         let letter = dead_letter(taken.message, queue, taken.attempt, reason);
-        let text = self.link.encoding.write(&letter, letter::MOST)?;
+        let text = self.link.encoding.write(&letter, stored_message::MOST)?;
         self.post(&dead, &text, Duration::ZERO).await?;
         self.delete(queue, held).await
     }
@@ -259,12 +259,14 @@ impl Queues for AzureQueues {
     const LONGEST_RETRY: Duration = LONGEST;
     const HELD_HERE: bool = true;
 
-    fn by_others(about: &About) -> ByOthers {
+    fn by_others(about: &DeliveryAction) -> RemoteSettle {
         match about {
             // Azure refuses what has another receipt since its lease was extended.
-            About::Settle(Outcome::Ack | Outcome::Retry(_)) => ByOthers::First,
+            DeliveryAction::Settle(Outcome::Ack | Outcome::Retry(_)) => RemoteSettle::First,
             // It alone knows the message, which a dead letter has, and such receipts.
-            About::Settle(Outcome::Reject(_)) | About::Extend(_) => ByOthers::OnceEnded,
+            DeliveryAction::Settle(Outcome::Reject(_)) | DeliveryAction::Extend(_) => {
+                RemoteSettle::OnceEnded
+            }
         }
     }
 
@@ -278,11 +280,18 @@ impl Queues for AzureQueues {
 
     async fn send(&self, queue: &str, message: Message, delay: Duration) -> Sent {
         queues::check_name(queue)?;
-        let text = self.link.encoding.write(&message, letter::MOST_SENT)?;
+        let text = self
+            .link
+            .encoding
+            .write(&message, stored_message::MOST_SENT)?;
         self.post(queue, &text, delay).await
     }
 
-    async fn receive(&self, queue: &str, want: Want) -> Result<Vec<Delivery>, QueueError> {
+    async fn receive(
+        &self,
+        queue: &str,
+        want: ReceiveOptions,
+    ) -> Result<Vec<Delivery>, QueueError> {
         queues::check_name(queue)?;
         let lease = seconds("lease", want.lease)?;
         let until = Instant::now() + want.wait;

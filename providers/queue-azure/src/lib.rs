@@ -46,10 +46,10 @@
 mod backend;
 mod error;
 mod leases;
-mod letter;
 mod provider;
 mod queues;
 pub mod settings;
+mod stored_message;
 #[cfg(test)]
 mod tests;
 

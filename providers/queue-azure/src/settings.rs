@@ -26,7 +26,7 @@ use lattice_backend_http::{HttpOptions, TlsOptions};
 use lattice_provider_sdk::queue::ReceiptKey;
 use lattice_provider_sdk::{InvalidSetting, LinkError, Settings};
 
-pub use crate::letter::Encoding;
+pub use crate::stored_message::Encoding;
 
 const ENCODINGS: [(&str, Encoding); 3] = [
     ("auto", Encoding::Auto),

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use lattice_provider_sdk::queue::{
-    DEAD_LETTER_ATTEMPTS, DEAD_LETTER_REASON, Delivery, Message, Outcome, QueueError, Queues, Want,
+    DEAD_LETTER_ATTEMPTS, DEAD_LETTER_REASON, Delivery, Message, Outcome, QueueError, Queues,
+    ReceiveOptions,
 };
 use lattice_provider_sdk::{Settings, Sharing};
 use lattice_services::{Kind, Service};
@@ -62,7 +63,7 @@ fn message(body: impl AsRef<[u8]>) -> Message {
 
 impl Azurite {
     async fn receive(&self, queue: &str, max: usize, wait: u64, lease: Duration) -> Vec<Delivery> {
-        let want = Want {
+        let want = ReceiveOptions {
             max,
             wait: Duration::from_millis(wait),
             lease,
@@ -157,7 +158,7 @@ async fn leases_end_and_can_be_extended() {
 async fn text_is_kept_as_it_is_where_the_link_says_so() {
     let azurite = azurite(&[("encoding", "text")]).await;
     let auto = queues(&azurite.service, &[]).await;
-    let want = Want {
+    let want = ReceiveOptions {
         max: 1,
         wait: LEASE,
         lease: LEASE,
@@ -266,7 +267,7 @@ async fn queues_that_are_not_there_are_created_only_when_the_link_says_so() {
         .send("other", message("x"), Duration::ZERO)
         .await;
     assert_eq!(sent, Err(QueueError::NoSuchQueue));
-    let want = Want {
+    let want = ReceiveOptions {
         max: 1,
         wait: Duration::ZERO,
         lease: LEASE,

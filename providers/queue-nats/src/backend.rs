@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_nats::jetstream::AckKind;
 use futures::StreamExt as _;
 use lattice_provider_sdk::queue::{
-    Delivery, Depth, Message, Outcome, QueueError, Queues, ReceiptKey, Sent, Want, dead_letter,
+    Delivery, Depth, Message, Outcome, QueueError, Queues, ReceiptKey, ReceiveOptions, Sent,
+    dead_letter,
 };
 use lattice_provider_sdk::{Features, LinkError, Shared, chain};
 use tokio::time::Instant;
@@ -15,10 +16,12 @@ use crate::ack::Ack;
 use crate::cluster::Cluster;
 use crate::later::{MOVE_TO, later_id};
 use crate::leases::Lease;
-use crate::letter::{self, DEAD_ROOM, DEDUP_ID, MOVED_ID, MOVED_ROOM, MOVED_TIME, NOT_BEFORE};
 use crate::pull::{LOOK, LOOK_IN_LANES, SHORT_LOOK};
 use crate::queue::{Queue, adjust};
 use crate::settings::LinkSettings;
+use crate::stored_message::{
+    self, DEAD_ROOM, DEDUP_ID, MOVED_ID, MOVED_ROOM, MOVED_TIME, NOT_BEFORE,
+};
 
 /// How many messages of one `send-many` are on their way at once.
 const AT_ONCE: usize = 256;
@@ -115,9 +118,9 @@ impl NatsQueues {
 
     async fn store(&self, queue: &Queue, message: Message) -> Sent {
         let wire = &self.cluster.wire;
-        let headers = letter::headers(&message);
+        let headers = stored_message::headers(&message);
         let most = queue.most_sent(wire);
-        letter::fits(&headers, message.body.len(), most)?;
+        stored_message::fits(&headers, message.body.len(), most)?;
         let subject = queue.subject(message.group.as_deref());
         let stored = wire.publish(subject, headers, message.body, most);
         Ok(self.noted(queue, stored.await)?.sequence.to_string())
@@ -125,13 +128,13 @@ impl NatsQueues {
 
     async fn store_for_later(&self, queue: &Queue, message: Message, delay: Duration) -> Sent {
         let wire = &self.cluster.wire;
-        let mut headers = letter::headers(&message);
-        let due = letter::now_ms().saturating_add(letter::millis(delay));
+        let mut headers = stored_message::headers(&message);
+        let due = stored_message::now_ms().saturating_add(stored_message::millis(delay));
         headers.insert(NOT_BEFORE, due.to_string().as_str());
         let subject = queue.subject(message.group.as_deref());
         headers.insert(MOVE_TO, subject.as_str());
         let most = queue.most_sent(wire).saturating_sub(MOVED_ROOM);
-        letter::fits(&headers, message.body.len(), most)?;
+        stored_message::fits(&headers, message.body.len(), most)?;
         let later = queue.later.cached_info().config.name.clone();
         let stored = wire.publish(later, headers, message.body, most);
         Ok(later_id(self.noted(queue, stored.await)?.sequence))
@@ -141,7 +144,7 @@ impl NatsQueues {
     async fn ready(
         &self,
         queue: &Queue,
-        want: Want,
+        want: ReceiveOptions,
         look: Duration,
     ) -> Result<Vec<Delivery>, QueueError> {
         let wire = &self.cluster.wire;
@@ -208,14 +211,14 @@ impl NatsQueues {
         };
         leases.put(&receipt, held);
         let headers = message.headers.as_ref();
-        let moved = headers.and_then(|headers| letter::text(headers, MOVED_ID));
+        let moved = headers.and_then(|headers| stored_message::text(headers, MOVED_ID));
         Some(Delivery {
             receipt,
             id: moved.unwrap_or_else(|| ack.sequence.to_string()),
             attempt,
-            enqueued_at_ms: letter::number(headers, MOVED_TIME).unwrap_or(ack.published_ms),
+            enqueued_at_ms: stored_message::number(headers, MOVED_TIME).unwrap_or(ack.published_ms),
             lease_ms: u32::try_from(lease.as_millis()).unwrap_or(u32::MAX),
-            message: letter::read(headers, message.payload.clone()),
+            message: stored_message::read(headers, message.payload.clone()),
         })
     }
 
@@ -226,10 +229,10 @@ impl NatsQueues {
         let raw = queue.stream.get_raw_message(lease.sequence).await;
         let raw = raw.map_err(|error| QueueError::unavailable(chain(&error)))?;
         let stored = raw.time.unix_timestamp_nanos();
-        let message = letter::read(Some(&raw.headers), raw.payload);
+        let message = stored_message::read(Some(&raw.headers), raw.payload);
         let letter = dead_letter(message, &queue.name, lease.attempt, why);
         let grave = self.grave(&dead).await?;
-        let mut headers = letter::headers(&letter);
+        let mut headers = stored_message::headers(&letter);
         // A queue that was made again counts from 1 again.
         let id = format!("dead-{}-{}-{stored}", queue.stream_name(), lease.sequence);
         headers.insert(DEDUP_ID, id.as_str());
@@ -289,7 +292,11 @@ impl Queues for NatsQueues {
             .await)
     }
 
-    async fn receive(&self, queue: &str, want: Want) -> Result<Vec<Delivery>, QueueError> {
+    async fn receive(
+        &self,
+        queue: &str,
+        want: ReceiveOptions,
+    ) -> Result<Vec<Delivery>, QueueError> {
         let queue = self.queue(queue).await?;
         let until = Instant::now() + want.wait;
         let mut look = LOOK;

@@ -19,9 +19,9 @@ use lattice_provider_sdk::Backoff;
 use lattice_provider_sdk::queue::QueueError;
 use tokio::task::JoinHandle;
 
-use crate::letter::{self, DEDUP_ID, MOVED_ID, MOVED_TIME, NOT_BEFORE, OWN_DEDUP_ID};
 use crate::pull::{LOOK, Puller};
 use crate::queue::consumer;
+use crate::stored_message::{self, DEDUP_ID, MOVED_ID, MOVED_TIME, NOT_BEFORE, OWN_DEDUP_ID};
 use crate::wire::Wire;
 
 /// The header with the subject that a message is moved to.
@@ -99,8 +99,8 @@ async fn take(wire: &Wire, to: &To, message: &async_nats::Message) {
     let Some(ack) = message.reply.as_deref() else {
         return;
     };
-    let due = letter::number(message.headers.as_ref(), NOT_BEFORE).unwrap_or(0);
-    let left = due.saturating_sub(letter::now_ms());
+    let due = stored_message::number(message.headers.as_ref(), NOT_BEFORE).unwrap_or(0);
+    let left = due.saturating_sub(stored_message::now_ms());
     let done = match left {
         0 => store(wire, to, message).await,
         left => Err(Duration::from_millis(left)),
@@ -143,7 +143,7 @@ fn moved(headers: &HeaderMap, message: &async_nats::Message, window: Duration) -
     for (name, values) in headers.iter() {
         let text: &str = name.as_ref();
         // What others have told the server of the message is done.
-        let is_told = letter::is_for_server(text) && text != DEDUP_ID;
+        let is_told = stored_message::is_for_server(text) && text != DEDUP_ID;
         if ![NOT_BEFORE, MOVE_TO].contains(&text) && !is_told {
             values
                 .iter()
@@ -155,10 +155,10 @@ fn moved(headers: &HeaderMap, message: &async_nats::Message, window: Duration) -
         moved.insert(MOVED_TIME, published.to_string().as_str());
         moved.insert(MOVED_ID, id.as_str());
         // Not by how long it has waited, which is longer when it is moved again.
-        let due = letter::number(Some(headers), NOT_BEFORE).unwrap_or(published);
-        let window = letter::millis(window);
+        let due = stored_message::number(Some(headers), NOT_BEFORE).unwrap_or(published);
+        let window = stored_message::millis(window);
         let waits_for_long = due.saturating_sub(published) > window;
-        let is_late = letter::now_ms().saturating_sub(due) > window;
+        let is_late = stored_message::now_ms().saturating_sub(due) > window;
         match headers.get(DEDUP_ID) {
             None => moved.insert(DEDUP_ID, id.as_str()),
             Some(own) if waits_for_long || is_late => {
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn what_waited_for_longer_than_ids_are_known_is_moved_under_another_one() {
         let moved_after = |seconds: u64, waits: u64| {
-            let published = letter::now_ms() - seconds * 1000;
+            let published = stored_message::now_ms() - seconds * 1000;
             let reply = format!("$JS.ACK.s.c.3.40.50.{}.7", published * 1_000_000);
             let message = async_nats::Message {
                 subject: "s".into(),
@@ -206,9 +206,9 @@ mod tests {
             let due = published + waits * 1000;
             headers.insert(NOT_BEFORE, due.to_string().as_str());
             let headers = moved(&headers, &message, Duration::from_secs(120));
-            let read = letter::read(Some(&headers), "".into());
+            let read = stored_message::read(Some(&headers), "".into());
             assert_eq!(read.dedup_id.as_deref(), Some("mine"));
-            (letter::text(&headers, DEDUP_ID), published)
+            (stored_message::text(&headers, DEDUP_ID), published)
         };
         // Also when it is moved again, a while after the first time.
         for seconds in [110, 130, 200] {

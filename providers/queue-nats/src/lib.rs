@@ -81,11 +81,11 @@ mod counts;
 mod lanes;
 mod later;
 mod leases;
-mod letter;
 mod provider;
 mod pull;
 mod queue;
 pub mod settings;
+mod stored_message;
 mod wire;
 
 pub use provider::QueueNats;

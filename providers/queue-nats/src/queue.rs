@@ -19,9 +19,9 @@ use lattice_provider_sdk::queue::QueueError;
 use crate::lanes::Lanes;
 use crate::later::Mover;
 use crate::leases::SLACK;
-use crate::letter::DEAD_ROOM;
 use crate::pull::Puller;
 use crate::settings::QueueSettings;
+use crate::stored_message::DEAD_ROOM;
 use crate::wire::Wire;
 
 /// The consumer of messages without a group.

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use lattice_provider_sdk::queue::{
-    Delivery, Depth, Message, NewLink, Outcome, QueueError, QueueLinks, Queues, ReceiptKey, Sent,
-    Want,
+    Delivery, Depth, Message, NewLink, Outcome, QueueError, QueueLinks, Queues, ReceiptKey,
+    ReceiveOptions, Sent,
 };
 use lattice_provider_sdk::{
     LinkError, Provider, ProviderLink, Session, Settings, StartError, async_trait,
@@ -82,7 +82,11 @@ impl Queues for Brief {
         Err(QueueError::unsupported("sending"))
     }
 
-    async fn receive(&self, queue: &str, want: Want) -> Result<Vec<Delivery>, QueueError> {
+    async fn receive(
+        &self,
+        queue: &str,
+        want: ReceiveOptions,
+    ) -> Result<Vec<Delivery>, QueueError> {
         if self.is_given.swap(queue != DEAD, Ordering::Relaxed) {
             tokio::time::sleep(want.wait).await;
             return Ok(Vec::new());

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use lapin::message::Delivery as Incoming;
 use lapin::options::BasicAckOptions;
 use lattice_provider_sdk::queue::{
-    Delivery, Depth, Message, Outcome, QueueError, Queues, ReceiptKey, Sent, Want, dead_letter,
+    Delivery, Depth, Message, Outcome, QueueError, Queues, ReceiptKey, ReceiveOptions, Sent,
+    dead_letter,
 };
 use lattice_provider_sdk::{Features, LinkError, LinkKey, Shared};
 use tokio::time::Instant;
 
 use crate::leases::{LONGEST, Lease, fresh};
-use crate::letter::{self, History, Seen};
 use crate::line::{self, Line, answered};
 use crate::queue::{Queue, ready};
 use crate::rabbit::Rabbit;
@@ -21,6 +21,7 @@ use crate::receive::receive;
 use crate::room::Room;
 use crate::settings::{Create, LinkSettings};
 use crate::store::{self, nothing_said, parcel};
+use crate::stored_message::{self, History, Seen};
 
 /// How many messages of one `send-many` are on their way at once.
 const AT_ONCE: usize = 256;
@@ -96,7 +97,7 @@ impl RabbitQueues {
             let what = "groups: RabbitMQ has no order among some of a queue's messages";
             return Err(QueueError::unsupported(what));
         }
-        letter::possible(message)?;
+        stored_message::possible(message)?;
         match message.body.len() > self.settings.largest {
             true => Err(QueueError::TooLarge(self.settings.largest as u64)),
             false => Ok(()),
@@ -115,13 +116,13 @@ impl RabbitQueues {
             (true, true) => Seen::Counted,
             (true, false) => Seen::Before,
         };
-        let (history, attempt) = letter::history(&incoming.properties, seen);
+        let (history, attempt) = stored_message::history(&incoming.properties, seen);
         let body = Bytes::from(incoming.data);
         let (receipt, now) = (fresh(), Instant::now());
         let delivery = Delivery {
             receipt: receipt.clone(),
             id: history.id.clone(),
-            message: letter::read(&incoming.properties, body.clone()),
+            message: stored_message::read(&incoming.properties, body.clone()),
             attempt,
             enqueued_at_ms: history.enqueued_at_ms,
             lease_ms: u32::try_from(lease.as_millis()).unwrap_or(u32::MAX),
@@ -165,7 +166,7 @@ impl RabbitQueues {
                 error => error,
             })?;
         grave.lasting().await;
-        let message = letter::read(&lease.properties, lease.body.clone());
+        let message = stored_message::read(&lease.properties, lease.body.clone());
         let message = dead_letter(message, queue, lease.attempt, why);
         let history = History {
             attempts: 0,
@@ -253,7 +254,11 @@ impl Queues for RabbitQueues {
         Ok(sent)
     }
 
-    async fn receive(&self, queue: &str, want: Want) -> Result<Vec<Delivery>, QueueError> {
+    async fn receive(
+        &self,
+        queue: &str,
+        want: ReceiveOptions,
+    ) -> Result<Vec<Delivery>, QueueError> {
         let line = self.rabbit.line()?;
         let queue = self.queue(&line, queue).await?;
         let until = Instant::now() + want.wait;
@@ -263,7 +268,7 @@ impl Queues for RabbitQueues {
         let Some(room) = self.room.left(&queue.name, until).await else {
             return Ok(Vec::new());
         };
-        let want = Want {
+        let want = ReceiveOptions {
             wait: until.saturating_duration_since(Instant::now()),
             ..want
         };

@@ -13,11 +13,11 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::letter::History;
 use crate::line::Line;
 use crate::queue::Queue;
 use crate::room::Share;
 use crate::store;
+use crate::stored_message::History;
 
 /// How long a message may be held in all: servers take messages from those who have them for half an
 /// hour, and close their channel.

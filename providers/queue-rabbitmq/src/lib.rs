@@ -63,7 +63,6 @@
 mod backend;
 mod hold;
 mod leases;
-mod letter;
 mod line;
 mod provider;
 mod queue;
@@ -72,6 +71,7 @@ mod receive;
 mod room;
 pub mod settings;
 mod store;
+mod stored_message;
 #[cfg(test)]
 mod tests;
 

@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use lapin::message::Delivery;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicGetOptions};
 use lapin::types::FieldTable;
-use lattice_provider_sdk::queue::{QueueError, Want};
+use lattice_provider_sdk::queue::{QueueError, ReceiveOptions};
 use tokio::sync::{Mutex, MutexGuard, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -91,7 +91,7 @@ impl Bounds<'_> {
 /// soon after the wait.
 pub(crate) async fn receive(
     queue: &Arc<Queue>,
-    want: Want,
+    want: ReceiveOptions,
     room: usize,
 ) -> Result<Got, QueueError> {
     let (sender, receiver) = oneshot::channel();
@@ -114,7 +114,7 @@ pub(crate) async fn receive(
 
 async fn get(
     queue: &Queue,
-    want: Want,
+    want: ReceiveOptions,
     room: usize,
     left: &CancellationToken,
 ) -> Result<Got, QueueError> {

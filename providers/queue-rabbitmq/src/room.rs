@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use lattice_provider_sdk::LinkKey;
-use lattice_rpc::quiet::Pace;
+use lattice_rpc::throttle::LogThrottle;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -23,7 +23,7 @@ pub(crate) struct Room {
     taken: AtomicUsize,
     freed: Notify,
     /// The lines about receives that find none.
-    full: Pace,
+    full: LogThrottle,
 }
 
 /// The rooms of the links of one server. A link that is put again has the one that it had, as long as some of

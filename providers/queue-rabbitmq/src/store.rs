@@ -7,9 +7,9 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::hold;
 use crate::leases::Lease;
-use crate::letter::{self, History};
 use crate::line::{Line, Parcel};
 use crate::queue::Queue;
+use crate::stored_message::{self, History};
 
 /// For how long a message waits that comes again while its queue is full.
 const WHILE_FULL: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ const WHILE_FULL: Duration = Duration::from_secs(1);
 pub(crate) fn parcel(message: Message, history: &History) -> Parcel {
     Parcel {
         id: history.id.clone(),
-        properties: letter::properties(&message, history),
+        properties: stored_message::properties(&message, history),
         body: message.body,
     }
 }
@@ -67,14 +67,14 @@ pub(crate) async fn again(
     attempts: u32,
     delay: Duration,
 ) -> Result<(), QueueError> {
-    let message = letter::read(&lease.properties, lease.body.clone());
+    let message = stored_message::read(&lease.properties, lease.body.clone());
     let history = History {
         attempts,
         ..lease.history.clone()
     };
     let parcel = Parcel {
         id: history.id.clone(),
-        properties: letter::again(&lease.properties, &message, &history),
+        properties: stored_message::again(&lease.properties, &message, &history),
         body: message.body,
     };
     let queue = &*lease.queue;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_provider_sdk::queue::{Message, QueueError, Queues as _, Want};
+use lattice_provider_sdk::queue::{Message, QueueError, Queues as _, ReceiveOptions};
 use lattice_provider_sdk::{Settings, Sharing};
 use lattice_services::{Kind, Service};
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use crate::rabbit::Rabbit;
 use crate::room::tests::link;
 use crate::settings::LinkSettings;
 
-const WANT: Want = Want {
+const WANT: ReceiveOptions = ReceiveOptions {
     max: 1,
     wait: Duration::from_secs(2),
     lease: Duration::from_secs(600),

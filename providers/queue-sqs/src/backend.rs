@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_provider_sdk::queue::{
-    About, ByOthers, Delivery, Depth, Message, Outcome, QueueError, Queues, ReceiptKey, Remembered,
-    Sent, Want, dead_letter,
+    Delivery, DeliveryAction, Depth, Message, Outcome, QueueError, Queues, ReceiptKey,
+    ReceiveOptions, Remembered, RemoteSettle, Sent, dead_letter,
 };
 use lattice_provider_sdk::{Features, LinkError, Shared, chain};
 use serde_json::{Value, json};
@@ -14,9 +14,9 @@ use tokio::time::Instant;
 use crate::client::{Again, Sqs};
 use crate::error::by_code;
 use crate::leases::{Leases, Receipt, State};
-use crate::letter::{self, BATCH, Letter};
 use crate::queues::QueueTable;
 use crate::settings::LinkSettings;
+use crate::stored_message::{self, BATCH, Letter};
 
 /// The longest wait, lease and delay of SQS.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
@@ -124,7 +124,7 @@ impl SqsQueues {
 
     fn letter(&self, queue: &str, message: &Message) -> Result<Letter, QueueError> {
         let fifo = self.table.name(queue)?.fifo;
-        letter::write(message, fifo, self.most_sent())
+        stored_message::write(message, fifo, self.most_sent())
     }
 
     /// The largest dead letter.
@@ -220,7 +220,7 @@ impl SqsQueues {
         let number = |name: &str| given["Attributes"][name].as_str()?.parse::<u64>().ok();
         let attempt = number("ApproximateReceiveCount").unwrap_or(1);
         let attempt = u32::try_from(attempt.max(1)).unwrap_or(u32::MAX);
-        let message = letter::read(given);
+        let message = stored_message::read(given);
         self.leases.put(&handle, lease);
         let until = Instant::now() + lease;
         self.given.keep(&handle, message.clone(), attempt, until);
@@ -280,7 +280,7 @@ impl SqsQueues {
         let taken = self.given.get(handle);
         let taken = taken.ok_or_else(|| QueueError::other(UNKNOWN))?;
         let letter = dead_letter(taken.message, queue, taken.attempt, reason);
-        let letter = letter::write(&letter, fifo, self.most())?;
+        let letter = stored_message::write(&letter, fifo, self.most())?;
         self.post(&dead, letter).await?;
         self.delete(queue, handle).await
     }
@@ -331,12 +331,12 @@ impl Queues for SqsQueues {
     const LONGEST_HELD: Option<Duration> = Some(LONGEST_LEASE);
     const HELD_HERE: bool = true;
 
-    fn by_others(about: &About) -> ByOthers {
+    fn by_others(about: &DeliveryAction) -> RemoteSettle {
         match about {
-            About::Settle(Outcome::Ack | Outcome::Retry(_)) => ByOthers::First,
+            DeliveryAction::Settle(Outcome::Ack | Outcome::Retry(_)) => RemoteSettle::First,
             // It alone knows the message, which a dead letter has, and is to know it for longer.
-            About::Settle(Outcome::Reject(_)) => ByOthers::OnceEnded,
-            About::Extend(_) => ByOthers::UnlessAnswered,
+            DeliveryAction::Settle(Outcome::Reject(_)) => RemoteSettle::OnceEnded,
+            DeliveryAction::Extend(_) => RemoteSettle::UnlessAnswered,
         }
     }
 
@@ -380,7 +380,7 @@ impl Queues for SqsQueues {
         let mut rest = letters.as_slice();
         let mut sent = Vec::new();
         while !rest.is_empty() {
-            let (now, later) = rest.split_at(letter::batch(rest, self.link.largest));
+            let (now, later) = rest.split_at(stored_message::batch(rest, self.link.largest));
             match self.send_batch(queue, &url, now).await {
                 Ok(done) => sent.extend(done),
                 // Nothing was stored before, so it meets all of them.
@@ -397,7 +397,11 @@ impl Queues for SqsQueues {
             .collect())
     }
 
-    async fn receive(&self, queue: &str, want: Want) -> Result<Vec<Delivery>, QueueError> {
+    async fn receive(
+        &self,
+        queue: &str,
+        want: ReceiveOptions,
+    ) -> Result<Vec<Delivery>, QueueError> {
         let lease = lease_of(want.lease)?;
         let url = self.table.url(queue).await?;
         let fifo = self.table.name(queue)?.fifo;

@@ -49,10 +49,10 @@ mod backend;
 mod client;
 mod error;
 mod leases;
-mod letter;
 mod provider;
 mod queues;
 pub mod settings;
+mod stored_message;
 #[cfg(test)]
 mod tests;
 

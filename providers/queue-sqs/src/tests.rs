@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_provider_sdk::queue::{
-    DEAD_LETTER_ATTEMPTS, DEAD_LETTER_REASON, Delivery, Message, Outcome, QueueError, Queues, Want,
+    DEAD_LETTER_ATTEMPTS, DEAD_LETTER_REASON, Delivery, Message, Outcome, QueueError, Queues,
+    ReceiveOptions,
 };
 use lattice_provider_sdk::{Settings, Sharing};
 use lattice_services::{Kind, Service};
@@ -55,7 +56,7 @@ fn message(body: impl AsRef<[u8]>) -> Message {
 
 impl Moto {
     async fn receive(&self, queue: &str, max: usize, wait: u64, lease: Duration) -> Vec<Delivery> {
-        let want = Want {
+        let want = ReceiveOptions {
             max,
             wait: Duration::from_millis(wait),
             lease,
@@ -306,7 +307,7 @@ async fn queues_that_are_not_there_are_created_only_when_the_link_says_so() {
         .send("other", message("x"), Duration::ZERO)
         .await;
     assert_eq!(sent, Err(QueueError::NoSuchQueue));
-    let want = Want {
+    let want = ReceiveOptions {
         max: 1,
         wait: Duration::ZERO,
         lease: LEASE,

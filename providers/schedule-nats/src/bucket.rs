@@ -14,7 +14,7 @@ use lattice_provider_sdk::nats::{Ledger, NatsBackend, NatsError};
 use lattice_provider_sdk::{BoxError, Session};
 use tokio::time::Instant;
 
-use crate::settings::ShopSettings;
+use crate::settings::JobStoreSettings;
 
 /// The header that tells a deletion from a value.
 const OPERATION: &str = "KV-Operation";
@@ -57,7 +57,7 @@ pub(crate) struct Bucket {
 impl Bucket {
     /// Connects, and opens or creates the bucket.
     pub(crate) async fn open(
-        settings: &ShopSettings,
+        settings: &JobStoreSettings,
         session: &Session,
     ) -> Result<Self, OpenError> {
         let nats = NatsBackend::open(&settings.nats, session).await?;

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use crate::bucket::{BucketError, next};
 use crate::claim::{self, End, Step, Taken};
+use crate::job_store::{Caller, InHand, JobStoreInner, Known};
 use crate::record::{Record, Tried};
 use crate::settings::Manner;
-use crate::shop::{Caller, InHand, Known, Shelf};
 use crate::ticker::now_ms;
 
 /// The longest pause between two attempts to tell of a tick.
@@ -37,7 +37,7 @@ const LEFT_ALONE: Duration = Duration::from_millis(200);
 
 /// Does what is to be done about a job.
 pub(crate) async fn fire(
-    shelf: Arc<Shelf>,
+    job_store_inner: Arc<JobStoreInner>,
     in_hand: InHand,
     key: String,
     known: Known,
@@ -47,16 +47,16 @@ pub(crate) async fn fire(
     let _in_hand = in_hand;
     match step {
         Step::Take(taken) => {
-            if let Some(ours) = take(&shelf, &key, &known, &taken).await {
-                let beating = beat(&shelf, &key, &taken, ours);
+            if let Some(ours) = take(&job_store_inner, &key, &known, &taken).await {
+                let beating = beat(&job_store_inner, &key, &taken, ours);
                 let end = tokio::select! {
-                    end = tell(&shelf, &key, &taken, &caller) => end,
+                    end = tell(&job_store_inner, &key, &taken, &caller) => end,
                     never = beating => match never {},
                 };
-                settle(&shelf, &key, &taken, end).await;
+                settle(&job_store_inner, &key, &taken, end).await;
             }
         }
-        Step::Clear => clear(&shelf, &key, known.revision).await,
+        Step::Clear => clear(&job_store_inner, &key, known.revision).await,
         Step::Wait(_) | Step::Rest => {}
     }
 }
@@ -65,31 +65,40 @@ pub(crate) async fn fire(
 type Ours = (Revision, Bytes);
 
 /// Moves the record on; gives what it is then if the tick is ours.
-async fn take(shelf: &Shelf, key: &str, known: &Known, taken: &Taken) -> Option<Ours> {
+async fn take(
+    job_store_inner: &JobStoreInner,
+    key: &str,
+    known: &Known,
+    taken: &Taken,
+) -> Option<Ours> {
     let value = taken.record.write();
-    match shelf.bucket.write(key, value.clone(), known.revision).await {
+    match job_store_inner
+        .bucket
+        .write(key, value.clone(), known.revision)
+        .await
+    {
         Ok(Change::Done(revision)) => {
-            shelf.see(key, revision, &value);
+            job_store_inner.see(key, revision, &value);
             Some((revision, value))
         }
         Ok(Change::Outdone) => {
             // Another copy was faster, or the job was changed: what it is now comes by the watch.
-            catch_up(shelf, key).await;
+            catch_up(job_store_inner, key).await;
             None
         }
         Err(error) => {
             tracing::warn!(key, error = chain(&error), "could not take a tick");
-            took(shelf, key, taken).await
+            took(job_store_inner, key, taken).await
         }
     }
 }
 
 /// The record after a change whose answer was lost, if it has happened.
-async fn took(shelf: &Shelf, key: &str, taken: &Taken) -> Option<Ours> {
+async fn took(job_store_inner: &JobStoreInner, key: &str, taken: &Taken) -> Option<Ours> {
     let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
     for _ in 0..TRIES {
         tokio::time::sleep(backoff.delay()).await;
-        if let Ok(now) = read(shelf, key).await {
+        if let Ok(now) = read(job_store_inner, key).await {
             let (revision, record) = now?;
             // The job may have been put anew since.
             return is_ours(&record, taken).then(|| (revision, record.write()));
@@ -105,26 +114,26 @@ fn is_ours(record: &Record, taken: &Taken) -> bool {
 }
 
 /// Notes again and again that the tick is being told, so that the others do not take us for gone.
-async fn beat(shelf: &Shelf, key: &str, taken: &Taken, ours: Ours) -> Infallible {
+async fn beat(job_store_inner: &JobStoreInner, key: &str, taken: &Taken, ours: Ours) -> Infallible {
     let (mut revision, mut value) = ours;
     let mut due = Instant::now() + BEAT;
     loop {
         tokio::time::sleep_until(due).await;
         due = Instant::now() + BEAT;
-        if !is_ready(shelf, key).await {
+        if !is_ready(job_store_inner, key).await {
             continue;
         }
-        let written = shelf.bucket.write(key, value.clone(), revision);
+        let written = job_store_inner.bucket.write(key, value.clone(), revision);
         // One whose answer was lost with the connection would hold up those that the others need to hear
         // when it is back.
         match tokio::time::timeout(BEAT, written).await {
             Ok(Ok(Change::Done(now))) => {
-                shelf.see(key, now, &value);
+                job_store_inner.see(key, now, &value);
                 revision = now;
             }
             // The job was put anew, or is not ours any more, or an answer was lost or is late.
             Ok(Ok(Change::Outdone)) | Err(_) => {
-                if let Some(now) = ours_now(shelf, key, taken).await {
+                if let Some(now) = ours_now(job_store_inner, key, taken).await {
                     (revision, value) = now;
                 }
             }
@@ -141,8 +150,8 @@ async fn beat(shelf: &Shelf, key: &str, taken: &Taken, ours: Ours) -> Infallible
 
 /// Whether the bucket can be used. On a new connection it has to be found first, which would take the time of
 /// the note.
-async fn is_ready(shelf: &Shelf, key: &str) -> bool {
-    let ready = shelf.bucket.ledger().ready();
+async fn is_ready(job_store_inner: &JobStoreInner, key: &str) -> bool {
+    let ready = job_store_inner.bucket.ledger().ready();
     let error = match tokio::time::timeout(LOOK_WITHIN, ready).await {
         Ok(Ok(())) => return true,
         Ok(Err(error)) => chain(&error),
@@ -153,8 +162,8 @@ async fn is_ready(shelf: &Shelf, key: &str) -> bool {
 }
 
 /// The record as it is now; `None` when that cannot be told in time. Never ends when it is not ours any more.
-async fn ours_now(shelf: &Shelf, key: &str, taken: &Taken) -> Option<Ours> {
-    let found = tokio::time::timeout(LOOK_WITHIN, read(shelf, key)).await;
+async fn ours_now(job_store_inner: &JobStoreInner, key: &str, taken: &Taken) -> Option<Ours> {
+    let found = tokio::time::timeout(LOOK_WITHIN, read(job_store_inner, key)).await;
     match found.ok()?.ok()? {
         Some((revision, record)) if is_ours(&record, taken) => Some((revision, record.write())),
         _ => std::future::pending().await,
@@ -163,24 +172,27 @@ async fn ours_now(shelf: &Shelf, key: &str, taken: &Taken) -> Option<Ours> {
 
 /// Reads what a job has become, for when the watch is late. It is left alone for a moment, so that
 /// a watch that is lost does not make it busy.
-async fn catch_up(shelf: &Shelf, key: &str) {
-    if read(shelf, key).await.is_err() {
+async fn catch_up(job_store_inner: &JobStoreInner, key: &str) {
+    if read(job_store_inner, key).await.is_err() {
         tokio::time::sleep(LEFT_ALONE).await;
     }
 }
 
 /// A job with its revision as it is now, which is taken in too.
-async fn read(shelf: &Shelf, key: &str) -> Result<Option<(Revision, Record)>, BucketError> {
-    let before = shelf.known(key);
-    let stored = shelf.bucket.read(key).await?;
+async fn read(
+    job_store_inner: &JobStoreInner,
+    key: &str,
+) -> Result<Option<(Revision, Record)>, BucketError> {
+    let before = job_store_inner.known(key);
+    let stored = job_store_inner.bucket.read(key).await?;
     let Some(value) = stored.value else {
         // What was known of it before. It may have been put anew since, and the watch have told so.
         if let Some(before) = before {
-            shelf.gone(key, next(before.revision));
+            job_store_inner.gone(key, next(before.revision));
         }
         return Ok(None);
     };
-    shelf.see(key, stored.revision, &value);
+    job_store_inner.see(key, stored.revision, &value);
     let record = Record::read(&value).ok();
     Ok(record.map(|record| (stored.revision, record)))
 }
@@ -188,7 +200,7 @@ async fn read(shelf: &Shelf, key: &str) -> Result<Option<(Revision, Record)>, Bu
 /// Tells of a tick, again if the component fails and as long as there is a link. A call that nobody
 /// took is no attempt. The tick is put back then, so that it is lost with no copy of the provider, and
 /// ends with its job.
-async fn tell(shelf: &Shelf, key: &str, taken: &Taken, caller: &Caller) -> End {
+async fn tell(job_store_inner: &JobStoreInner, key: &str, taken: &Taken, caller: &Caller) -> End {
     let (mut tick, owner) = (taken.tick.clone(), taken.record.owner());
     let manner = &caller.manner;
     let mut backoff = Backoff::new(manner.pause, LONGEST_RETRY);
@@ -213,13 +225,13 @@ async fn tell(shelf: &Shelf, key: &str, taken: &Taken, caller: &Caller) -> End {
         let pause = backoff.delay();
         tried.again = after(pause);
         tokio::select! {
-            () = shelf.stop.cancelled() => return End::Later(tried),
+            () = job_store_inner.stop.cancelled() => return End::Later(tried),
             () = tokio::time::sleep(pause) => {}
         }
-        if shelf.caller(&owner).is_none() {
+        if job_store_inner.caller(&owner).is_none() {
             return End::Later(tried);
         }
-        let Some(payload) = payload_now(shelf, key, taken).await else {
+        let Some(payload) = payload_now(job_store_inner, key, taken).await else {
             return End::Over;
         };
         tick.payload = payload;
@@ -227,11 +239,11 @@ async fn tell(shelf: &Shelf, key: &str, taken: &Taken, caller: &Caller) -> End {
 }
 
 /// With what a tick is told again; `None` when its job is deleted by now, or put for another time.
-async fn payload_now(shelf: &Shelf, key: &str, taken: &Taken) -> Option<Bytes> {
-    let record = match read(shelf, key).await {
+async fn payload_now(job_store_inner: &JobStoreInner, key: &str, taken: &Taken) -> Option<Bytes> {
+    let record = match read(job_store_inner, key).await {
         Ok(stored) => Arc::new(stored?.1),
         // What the watch has told last: that nobody answers does not end the attempts.
-        Err(_) => shelf.known(key)?.record,
+        Err(_) => job_store_inner.known(key)?.record,
     };
     let is_wanted = is_ours(&record, taken) && !record.tells_of_before();
     is_wanted.then(|| record.payload())
@@ -261,15 +273,15 @@ fn after(pause: Duration) -> u64 {
 }
 
 /// Notes that a tick is over, so that the next one can come, or that it is put back.
-async fn settle(shelf: &Shelf, key: &str, taken: &Taken, end: End) {
+async fn settle(job_store_inner: &JobStoreInner, key: &str, taken: &Taken, end: End) {
     let Some(running) = &taken.record.running else {
         return;
     };
     let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
     let mut tries = 0;
     // A tick that is not put back is lost, so that this is tried for as long as it can be.
-    while tries < TRIES || end != End::Over && !shelf.stop.is_cancelled() {
-        match settle_once(shelf, key, &running.by, end).await {
+    while tries < TRIES || end != End::Over && !job_store_inner.stop.is_cancelled() {
+        match settle_once(job_store_inner, key, &running.by, end).await {
             Ok(Change::Done(())) => return,
             Ok(Change::Outdone) => {}
             Err(error) => {
@@ -290,21 +302,21 @@ async fn settle(shelf: &Shelf, key: &str, taken: &Taken, end: End) {
 }
 
 async fn settle_once(
-    shelf: &Shelf,
+    job_store_inner: &JobStoreInner,
     key: &str,
     by: &str,
     end: End,
 ) -> Result<Change<()>, BucketError> {
-    let Some((revision, record)) = read(shelf, key).await? else {
+    let Some((revision, record)) = read(job_store_inner, key).await? else {
         return Ok(Change::Done(()));
     };
     let Some(settled) = claim::settled(&record, by, end) else {
         return Ok(Change::Done(()));
     };
     if settled.next.is_none() && !settled.stays {
-        return Ok(match shelf.bucket.delete(key, revision).await? {
+        return Ok(match job_store_inner.bucket.delete(key, revision).await? {
             Change::Done(after) => {
-                shelf.gone(key, after);
+                job_store_inner.gone(key, after);
                 Change::Done(())
             }
             Change::Outdone => Change::Outdone,
@@ -312,9 +324,13 @@ async fn settle_once(
     }
     let value = settled.write();
     Ok(
-        match shelf.bucket.write(key, value.clone(), revision).await? {
+        match job_store_inner
+            .bucket
+            .write(key, value.clone(), revision)
+            .await?
+        {
             Change::Done(revision) => {
-                shelf.see(key, revision, &value);
+                job_store_inner.see(key, revision, &value);
                 Change::Done(())
             }
             Change::Outdone => Change::Outdone,
@@ -323,10 +339,10 @@ async fn settle_once(
 }
 
 /// Clears the record of a job away that has no ticks to come.
-async fn clear(shelf: &Shelf, key: &str, revision: Revision) {
-    match shelf.bucket.delete(key, revision).await {
-        Ok(Change::Done(after)) => shelf.gone(key, after),
-        Ok(Change::Outdone) => catch_up(shelf, key).await,
+async fn clear(job_store_inner: &JobStoreInner, key: &str, revision: Revision) {
+    match job_store_inner.bucket.delete(key, revision).await {
+        Ok(Change::Done(after)) => job_store_inner.gone(key, after),
+        Ok(Change::Outdone) => catch_up(job_store_inner, key).await,
         Err(error) => {
             tracing::debug!(key, error = chain(&error), "could not clear a job away");
             tokio::time::sleep(LEFT_ALONE).await;

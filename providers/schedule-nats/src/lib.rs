@@ -52,18 +52,18 @@
 
 mod bucket;
 mod claim;
-mod desk;
 mod firing;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod hearing;
+mod job_store;
 mod key;
 mod own;
+mod owner_jobs;
 mod provider;
 mod record;
 pub mod settings;
-mod shop;
 mod ticker;
 pub mod trigger;
 

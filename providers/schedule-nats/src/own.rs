@@ -11,20 +11,20 @@ use lattice_provider_sdk::LinkKey;
 use lattice_provider_sdk::schedule::Job;
 use parking_lot::Mutex;
 
-use crate::settings::ShopSettings;
-use crate::shop::Shop;
+use crate::job_store::JobStore;
+use crate::settings::JobStoreSettings;
 
 /// A job that a link says, and where it was put.
 #[derive(Debug)]
 pub(crate) struct Own {
     pub(crate) job: Job,
-    pub(crate) settings: ShopSettings,
+    pub(crate) settings: JobStoreSettings,
     /// When the bucket was made into which it was put last.
     made: AtomicU64,
 }
 
 impl Own {
-    pub(crate) fn new(job: Job, settings: ShopSettings, made: u64) -> Self {
+    pub(crate) fn new(job: Job, settings: JobStoreSettings, made: u64) -> Self {
         Self {
             job,
             settings,
@@ -43,14 +43,14 @@ impl Own {
     }
 
     /// Whether it was put into that bucket, by whatever login and address.
-    pub(crate) fn is_in(&self, shop: &Shop) -> bool {
-        let ledger = shop.bucket.ledger();
+    pub(crate) fn is_in(&self, job_store: &JobStore) -> bool {
+        let ledger = job_store.bucket.ledger();
         self.settings.bucket == ledger.bucket() && self.is_of(ledger.blank().made)
     }
 }
 
 /// Whether both are the same bucket, by whatever login and address.
-pub(crate) fn is_one(one: &Shop, other: &Shop) -> bool {
+pub(crate) fn is_one(one: &JobStore, other: &JobStore) -> bool {
     let (one, other) = (one.bucket.ledger(), other.bucket.ledger());
     one.bucket() == other.bucket() && one.blank().made == other.blank().made
 }

@@ -13,11 +13,11 @@ use lattice_provider_sdk::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::desk::Desk;
+use crate::job_store::{Caller, JobStore};
 use crate::key::Owner;
 use crate::own::{Left, Own, is_one};
-use crate::settings::{Limits, Manner, ShopSettings, own_job};
-use crate::shop::{Caller, Shop};
+use crate::owner_jobs::OwnerJobs;
+use crate::settings::{JobStoreSettings, Limits, Manner, own_job};
 use crate::trigger::RESOLUTION_MS;
 
 /// How long it may take to delete what a link has put before, when it says something else.
@@ -27,8 +27,8 @@ const CLEARED_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct ScheduleNats {
     session: Session,
-    shops: Sharing<ShopSettings, Shop>,
-    backends: Arc<Backends<Desk>>,
+    shops: Sharing<JobStoreSettings, JobStore>,
+    backends: Arc<Backends<OwnerJobs>>,
     links: Mutex<HashMap<LinkKey, Arc<Put>>>,
     left: Left,
 }
@@ -36,7 +36,7 @@ pub struct ScheduleNats {
 /// A link that was put.
 #[derive(Debug)]
 struct Put {
-    shop: Shared<Shop>,
+    job_store: Shared<JobStore>,
     owner: Owner,
     /// The job that the link says.
     own: Option<Arc<Own>>,
@@ -48,16 +48,16 @@ struct Put {
 
 impl ScheduleNats {
     /// Which jobs a link means that says this.
-    fn shop_settings(&self, says: &Settings) -> Result<ShopSettings, LinkError> {
+    fn shop_settings(&self, says: &Settings) -> Result<JobStoreSettings, LinkError> {
         let session = &self.session;
-        let shop = ShopSettings::read(says, session.lattice(), &session.nats_settings());
-        shop.map_err(LinkError::from)
+        let job_store = JobStoreSettings::read(says, session.lattice(), &session.nats_settings());
+        job_store.map_err(LinkError::from)
     }
 
-    async fn shop(&self, settings: &ShopSettings) -> Result<Shared<Shop>, LinkError> {
-        let open = || Shop::open(settings, &self.session);
-        let shop = self.shops.get(settings, open).await;
-        shop.map_err(|e| LinkError::unavailable(chain(&e)))
+    async fn job_store(&self, settings: &JobStoreSettings) -> Result<Shared<JobStore>, LinkError> {
+        let open = || JobStore::open(settings, &self.session);
+        let job_store = self.shops.get(settings, open).await;
+        job_store.map_err(|e| LinkError::unavailable(chain(&e)))
     }
 
     /// All that a link says.
@@ -86,7 +86,7 @@ impl ScheduleNats {
     fn end(&self, link: &ProviderLink) {
         let put = self.links.lock().remove(&link.key());
         if let Some(put) = put {
-            put.shop.delete_caller(&put.owner, link.role);
+            put.job_store.delete_caller(&put.owner, link.role);
         }
     }
 
@@ -95,13 +95,13 @@ impl ScheduleNats {
     async fn put_only(
         &self,
         link: &ProviderLink,
-        shop: &Shared<Shop>,
+        job_store: &Shared<JobStore>,
         own: Option<&Arc<Own>>,
     ) -> Result<(), LinkError> {
         let key = link.key();
         if let Some(own) = own {
             self.left.add(&key, own);
-            let put = self.put_own(shop, link, own.job.clone()).await;
+            let put = self.put_own(job_store, link, own.job.clone()).await;
             if let Err(error) = put {
                 if !error.may_pass() {
                     self.left.remove(&key, own);
@@ -109,14 +109,14 @@ impl ScheduleNats {
                 return Err(error);
             }
         }
-        self.clear_said(shop, link, own).await?;
+        self.clear_said(job_store, link, own).await?;
         let by = Instant::now() + CLEARED_WITHIN;
         for old in self.left.beside(&key, own) {
-            let cleared = tokio::time::timeout_at(by, self.clear(link, &old, shop, own)).await;
+            let cleared = tokio::time::timeout_at(by, self.clear(link, &old, job_store, own)).await;
             let late = |_| Err(LinkError::unavailable("it was not deleted in time"));
             match cleared.unwrap_or_else(late) {
                 Ok(()) => self.left.remove(&key, &old),
-                Err(error) if old.is_in(shop) => return Err(error),
+                Err(error) if old.is_in(job_store) => return Err(error),
                 // A bucket that the link has left may be out of reach by now. It is tried again when
                 // the link changes, and when it goes.
                 Err(error) => not_deleted(link, &old, &error),
@@ -128,47 +128,47 @@ impl ScheduleNats {
     /// Deletes what the link has said while no copy was there to hear that it changed.
     async fn clear_said(
         &self,
-        shop: &Shared<Shop>,
+        job_store: &Shared<JobStore>,
         link: &ProviderLink,
         now: Option<&Arc<Own>>,
     ) -> Result<(), LinkError> {
         let now = now.map(|own| own.job.name.as_str());
-        let desk = unlimited(shop.clone(), link);
-        let said = desk.said(self.session.id().as_str(), now).await;
+        let owner_jobs = unlimited(job_store.clone(), link);
+        let said = owner_jobs.said(self.session.id().as_str(), now).await;
         for job in said.map_err(|error| LinkError::unavailable(error.text()))? {
-            delete_own(shop.clone(), link, &job).await?;
+            delete_own(job_store.clone(), link, &job).await?;
         }
         Ok(())
     }
 
     async fn put_own(
         &self,
-        shop: &Shared<Shop>,
+        job_store: &Shared<JobStore>,
         link: &ProviderLink,
         job: Job,
     ) -> Result<(), LinkError> {
-        let desk = unlimited(shop.clone(), link);
-        let put = desk.put(job, Some(self.session.id().as_str())).await;
+        let owner_jobs = unlimited(job_store.clone(), link);
+        let put = owner_jobs.put(job, Some(self.session.id().as_str())).await;
         put.map_err(|error| match error {
             ScheduleError::Unavailable(why) => LinkError::unavailable(why),
             other => LinkError::invalid(other.text()),
         })
     }
 
-    /// Deletes a job that a link has put before, unless `now` has taken its place, in `shop`.
+    /// Deletes a job that a link has put before, unless `now` has taken its place, in `job_store`.
     async fn clear(
         &self,
         link: &ProviderLink,
         old: &Own,
-        shop: &Shared<Shop>,
+        job_store: &Shared<JobStore>,
         now: Option<&Arc<Own>>,
     ) -> Result<(), LinkError> {
-        let there = match old.is_in(shop) {
+        let there = match old.is_in(job_store) {
             // The login that it was put with may not hold any more.
-            true => shop.clone(),
-            false => self.shop(&old.settings).await?,
+            true => job_store.clone(),
+            false => self.job_store(&old.settings).await?,
         };
-        if is_one(&there, shop) && now.is_some_and(|now| now.job.name == old.job.name) {
+        if is_one(&there, job_store) && now.is_some_and(|now| now.job.name == old.job.name) {
             return Ok(());
         }
         delete_own(there, link, &old.job).await
@@ -176,8 +176,8 @@ impl ScheduleNats {
 
     /// Deletes a job of a link that is gone.
     async fn let_go(&self, link: &ProviderLink, own: &Own) {
-        let deleted = match self.shop(&own.settings).await {
-            Ok(shop) => delete_own(shop, link, &own.job).await,
+        let deleted = match self.job_store(&own.settings).await {
+            Ok(job_store) => delete_own(job_store, link, &own.job).await,
             Err(error) => Err(error),
         };
         if let Err(error) = deleted {
@@ -195,16 +195,20 @@ impl ScheduleNats {
 }
 
 /// The jobs of an owner, without the limits of a component.
-fn unlimited(shop: Shared<Shop>, link: &ProviderLink) -> Desk {
+fn unlimited(job_store: Shared<JobStore>, link: &ProviderLink) -> OwnerJobs {
     let limits = Limits {
         jobs: usize::MAX,
         payload: usize::MAX,
     };
-    Desk::new(shop, Owner::of(link), limits)
+    OwnerJobs::new(job_store, Owner::of(link), limits)
 }
 
-async fn delete_own(shop: Shared<Shop>, link: &ProviderLink, job: &Job) -> Result<(), LinkError> {
-    match unlimited(shop, link).delete_same(job).await {
+async fn delete_own(
+    job_store: Shared<JobStore>,
+    link: &ProviderLink,
+    job: &Job,
+) -> Result<(), LinkError> {
+    match unlimited(job_store, link).delete_same(job).await {
         Ok(()) | Err(ScheduleError::NoSuchJob) => Ok(()),
         Err(error) => Err(LinkError::unavailable(error.text())),
     }
@@ -234,14 +238,14 @@ impl Provider for ScheduleNats {
     async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
         let says = self.says(link)?;
         let (limits, manner) = (Limits::read(&says)?, Manner::read(&says)?);
-        let shop = self.shop(&self.shop_settings(&says)?).await?;
+        let job_store = self.job_store(&self.shop_settings(&says)?).await?;
         let owner = Owner::of(link);
         let caller = self.caller(link, manner);
-        shop.put_caller(owner.clone(), LinkRole::Target, caller);
-        let desk = Desk::new(shop.clone(), owner.clone(), limits);
-        self.backends.put(link, Arc::new(desk));
+        job_store.put_caller(owner.clone(), LinkRole::Target, caller);
+        let owner_jobs = OwnerJobs::new(job_store.clone(), owner.clone(), limits);
+        self.backends.put(link, Arc::new(owner_jobs));
         let put = Put {
-            shop,
+            job_store,
             owner,
             own: None,
             once: !manner.again,
@@ -255,20 +259,20 @@ impl Provider for ScheduleNats {
         let says = self.says(link)?;
         let (manner, job) = (Manner::read(&says)?, own_job(&says)?);
         let settings = self.shop_settings(&says)?;
-        let shop = self.shop(&settings).await?;
-        let made = shop.bucket.ledger().blank().made;
+        let job_store = self.job_store(&settings).await?;
+        let made = job_store.bucket.ledger().blank().made;
         let own = job.map(|job| Arc::new(Own::new(job, settings, made)));
-        self.put_only(link, &shop, own.as_ref()).await?;
+        self.put_only(link, &job_store, own.as_ref()).await?;
         let owner = Owner::of(link);
         let put = Put {
-            shop: shop.clone(),
+            job_store: job_store.clone(),
             owner: owner.clone(),
             own,
             once: !manner.again,
             limits: Limits::OWN,
         };
         self.remember(link, put);
-        shop.put_caller(owner, LinkRole::Source, self.caller(link, manner));
+        job_store.put_caller(owner, LinkRole::Source, self.caller(link, manner));
         Ok(())
     }
 
@@ -294,7 +298,9 @@ impl Provider for ScheduleNats {
     async fn describe(&self, link: &ProviderLink) -> Features {
         let put = self.of(link);
         // With copies, a list may come from one that is behind.
-        let copies = put.as_ref().map(|put| put.shop.bucket.ledger().copies());
+        let copies = put
+            .as_ref()
+            .map(|put| put.job_store.bucket.ledger().copies());
         let consistency = match copies {
             Some(0 | 1) => "linearizable",
             _ => "eventual",
@@ -321,14 +327,14 @@ impl Provider for ScheduleNats {
         let Some(put) = self.of(link) else {
             return Ok(());
         };
-        let ledger = put.shop.bucket.ledger();
+        let ledger = put.job_store.bucket.ledger();
         let checked = ledger.check().await;
         checked.map_err(|e| LinkError::unavailable(chain(&e)))?;
         let made = ledger.blank().made;
         if let Some(own) = &put.own
             && !own.is_of(made)
         {
-            self.put_own(&put.shop, link, own.job.clone()).await?;
+            self.put_own(&put.job_store, link, own.job.clone()).await?;
             own.put_again(made);
         }
         Ok(())
@@ -341,7 +347,7 @@ impl Provider for ScheduleNats {
 
     async fn shutdown(&self, until: Instant) {
         let links: Vec<_> = self.links.lock().values().map(Arc::clone).collect();
-        let shut = links.iter().map(|put| put.shop.shut(until));
+        let shut = links.iter().map(|put| put.job_store.shut(until));
         futures::future::join_all(shut).await;
     }
 }

@@ -34,7 +34,7 @@ const MOST_REPLICAS: usize = 5;
 
 /// Which bucket on which NATS.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ShopSettings {
+pub struct JobStoreSettings {
     /// The NATS.
     pub nats: BackendSettings,
     /// The bucket.
@@ -43,7 +43,7 @@ pub struct ShopSettings {
     pub replicas: usize,
 }
 
-impl ShopSettings {
+impl JobStoreSettings {
     /// Reads what a link says; `own` is the connection of the lattice.
     ///
     /// # Errors

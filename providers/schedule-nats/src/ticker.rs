@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::claim::{self, Step, Taker};
 use crate::firing;
-use crate::shop::Shelf;
+use crate::job_store::JobStoreInner;
 
 /// How long the ticker sleeps at most: the clock may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -22,26 +22,33 @@ pub(crate) fn now_ms() -> u64 {
 }
 
 /// Takes every tick that is due, for as long as the bucket is in use.
-pub(crate) async fn run(shelf: Arc<Shelf>) {
+pub(crate) async fn run(job_store_inner: Arc<JobStoreInner>) {
     let mut number = 0_u64;
-    while !shelf.stop.is_cancelled() {
+    while !job_store_inner.stop.is_cancelled() {
         let mut next = now_ms() + millis(LONGEST_SLEEP);
-        shelf.listen();
-        for (key, known, caller) in shelf.at_hand() {
+        job_store_inner.listen();
+        for (key, known, caller) in job_store_inner.at_hand() {
             number += 1;
             let taker = Taker {
-                by: format!("{}-{number}", shelf.copy),
+                by: format!("{}-{number}", job_store_inner.copy),
                 again: caller.manner.again,
             };
-            let quiet = millis(shelf.quiet(&known));
+            let quiet = millis(job_store_inner.quiet(&known));
             match claim::step(&known.record, now_ms(), quiet, &taker) {
                 Ok(Step::Wait(until)) => next = next.min(until),
                 Ok(Step::Rest) => {}
                 Ok(step) => {
-                    let in_hand = shelf.take_in_hand(&key);
-                    let fired = firing::fire(Arc::clone(&shelf), in_hand, key, known, step, caller);
-                    let cut = shelf.cut.clone();
-                    shelf.firing.spawn(async move {
+                    let in_hand = job_store_inner.take_in_hand(&key);
+                    let fired = firing::fire(
+                        Arc::clone(&job_store_inner),
+                        in_hand,
+                        key,
+                        known,
+                        step,
+                        caller,
+                    );
+                    let cut = job_store_inner.cut.clone();
+                    job_store_inner.firing.spawn(async move {
                         tokio::select! {
                             () = cut.cancelled() => {}
                             () = fired => {}
@@ -53,8 +60,8 @@ pub(crate) async fn run(shelf: Arc<Shelf>) {
         }
         let sleep = Duration::from_millis(next.saturating_sub(now_ms()));
         tokio::select! {
-            () = shelf.stop.cancelled() => {}
-            () = shelf.changed_by(Instant::now() + sleep) => {}
+            () = job_store_inner.stop.cancelled() => {}
+            () = job_store_inner.changed_by(Instant::now() + sleep) => {}
         }
     }
 }

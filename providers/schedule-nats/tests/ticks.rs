@@ -443,17 +443,17 @@ async fn links_that_cannot_be_served_are_refused_by_name() {
     let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
     assert!(reason.contains("`once`"), "{reason}");
     lattice.unlink().await;
-    let private = NatsBoxOptions::private("shop", "sesame");
+    let private = NatsBoxOptions::private("job_store", "sesame");
     let private = NatsBox::start_with(private).await.unwrap();
     let url = |login: &str| private.url.replace("//", &format!("//{login}@"));
-    let wrong = url("shop:wr0ng");
+    let wrong = url("job_store:wr0ng");
     lattice
         .put("cart", "wrong", &[("cluster_uri", &wrong)])
         .await;
     let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
     assert!(reason.contains("authorization violation"), "{reason}");
     assert!(!reason.contains("wr0ng"), "{reason}");
-    let right = url("shop:sesame");
+    let right = url("job_store:sesame");
     let cart = lattice
         .link("cart", "right", &[("cluster_uri", &right)])
         .await;

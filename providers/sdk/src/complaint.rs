@@ -8,17 +8,17 @@ use std::fmt::Display;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use lattice_rpc::Context;
-use lattice_rpc::quiet::Kinds;
+use lattice_rpc::throttle::KeyedThrottle;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// How many kinds are kept apart at the same time.
-const MAX_KINDS: usize = 256;
+const MAX_THROTTLED_KINDS: usize = 256;
 /// How much of an error is told.
 const LONGEST: usize = 512;
 
 /// Of all providers in this process: they share its log.
-static LATELY: Mutex<Option<Kinds<u64, ()>>> = Mutex::new(None);
+static LATELY: Mutex<Option<KeyedThrottle<u64, ()>>> = Mutex::new(None);
 
 /// Says that a call has failed, or counts it.
 pub(crate) fn warn(what: &str, cx: &Context, function: &str, error: &dyn Display) {
@@ -35,11 +35,11 @@ pub(crate) fn turn(kind: &impl Hash) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
     kind.hash(&mut hasher);
     let mut lately = LATELY.lock();
-    let lately = lately.get_or_insert_with(|| Kinds::new(MAX_KINDS));
+    let lately = lately.get_or_insert_with(|| KeyedThrottle::new(MAX_THROTTLED_KINDS));
     turn_of(lately, hasher.finish(), Instant::now())
 }
 
-fn turn_of(lately: &mut Kinds<u64, ()>, kind: u64, now: Instant) -> Option<u64> {
+fn turn_of(lately: &mut KeyedThrottle<u64, ()>, kind: u64, now: Instant) -> Option<u64> {
     if lately.is_full() {
         lately.forget_quiet(now);
     }
@@ -55,28 +55,28 @@ pub(crate) fn clipped(error: &dyn Display) -> String {
 mod tests {
     use super::*;
 
-    use lattice_rpc::quiet::QUIET;
+    use lattice_rpc::throttle::THROTTLE_WINDOW;
 
     #[tokio::test(start_paused = true)]
     async fn the_first_of_a_kind_is_told_and_the_others_of_a_second_are_counted() {
-        let mut lately = Kinds::new(MAX_KINDS);
+        let mut lately = KeyedThrottle::new(MAX_THROTTLED_KINDS);
         let mut turn = |kind| turn_of(&mut lately, kind, Instant::now());
         assert_eq!((turn(1), turn(2)), (Some(0), Some(0)));
         assert_eq!((turn(1), turn(1), turn(2)), (None, None, None));
-        tokio::time::advance(QUIET).await;
+        tokio::time::advance(THROTTLE_WINDOW).await;
         assert_eq!((turn(1), turn(2)), (Some(2), Some(1)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn kinds_that_are_too_many_are_counted_with_the_next_that_is_told() {
-        let mut lately = Kinds::new(MAX_KINDS);
+        let mut lately = KeyedThrottle::new(MAX_THROTTLED_KINDS);
         let mut turn = |kind| turn_of(&mut lately, kind, Instant::now());
-        let kinds = 2 * MAX_KINDS as u64;
+        let kinds = 2 * MAX_THROTTLED_KINDS as u64;
         let told = (0..kinds).filter(|kind| turn(*kind).is_some()).count();
-        assert_eq!(told, MAX_KINDS);
+        assert_eq!(told, MAX_THROTTLED_KINDS);
         assert_eq!(turn(0), None);
-        tokio::time::advance(QUIET).await;
-        assert_eq!(turn(kinds), Some(kinds - MAX_KINDS as u64 + 1));
+        tokio::time::advance(THROTTLE_WINDOW).await;
+        assert_eq!(turn(kinds), Some(kinds - MAX_THROTTLED_KINDS as u64 + 1));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use lattice_core::provider::HostData;
 use lattice_core::subject::ProviderSubjects;
 use lattice_core::{ComponentId, LatticeName};
 use lattice_rpc::FailedCalls;
-use lattice_rpc::quiet::{Repeated, Reports, tell_some};
+use lattice_rpc::throttle::{Reports, Throttled, forward_throttled};
 use tokio::sync::mpsc;
 
 use crate::error::RunError;
@@ -58,7 +58,7 @@ impl Failures {
 /// Tells the host of what may come again and again, as `write` puts it: the first of a kind at once,
 /// and what follows within a second together. A flood of one kind takes no room from the others, as the
 /// host hears only so many. Ends when nobody reports any more.
-pub(crate) async fn tell_host<T: Repeated>(
+pub(crate) async fn tell_host<T: Throttled>(
     coming: mpsc::Receiver<T>,
     write: impl Fn(&T) -> serde_json::Result<Vec<u8>>,
     nats: Client,
@@ -66,7 +66,7 @@ pub(crate) async fn tell_host<T: Repeated>(
 ) {
     let (queue, mut due) = mpsc::channel(WAITING);
     let queue = Reports::new(queue);
-    let choosing = tell_some(coming, move |report| queue.send(report));
+    let choosing = forward_throttled(coming, move |report| queue.send(report));
     let telling = async {
         while let Some(report) = due.recv().await {
             if let Ok(payload) = write(&report) {

@@ -14,7 +14,7 @@ use lattice_core::link::LinkState;
 use lattice_core::provider::{LinkReport, SecretMap};
 use lattice_core::road::RoadTally;
 use lattice_core::{ComponentId, ResolvedLink};
-use lattice_rpc::quiet::Kinds;
+use lattice_rpc::throttle::KeyedThrottle;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -38,7 +38,7 @@ const MAX_UNREADABLE: usize = 256;
 
 /// Those that were told of lately, of all providers in this process. They are apart from other complaints,
 /// since whoever sends them can have as many as they like.
-static UNREADABLE: Mutex<Option<Kinds<u64, ()>>> = Mutex::new(None);
+static UNREADABLE: Mutex<Option<KeyedThrottle<u64, ()>>> = Mutex::new(None);
 
 /// How far a link is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -340,7 +340,7 @@ fn turn_of(what: &str, own: &ComponentId, link: &LinkReport) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
     (what, own.as_str(), ends, interfaces, &*link.name).hash(&mut hasher);
     let (mut lately, now) = (UNREADABLE.lock(), Instant::now());
-    let lately = lately.get_or_insert_with(|| Kinds::new(MAX_UNREADABLE));
+    let lately = lately.get_or_insert_with(|| KeyedThrottle::new(MAX_UNREADABLE));
     if lately.is_full() {
         lately.forget_quiet(now);
     }

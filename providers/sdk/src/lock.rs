@@ -5,11 +5,11 @@
 //! # use std::sync::Arc;
 //! # use std::time::Duration;
 //! # use lattice_provider_sdk::{LinkError, ProviderLink, Session, Settings, StartError};
-//! # use lattice_provider_sdk::lock::{Desks, Limits, Locks};
-//! # async fn start<B: Locks>(session: Session) -> Result<Desks<B>, StartError> {
-//! let desks = Desks::serve(&session).await?; // once, in `Provider::start`
+//! # use lattice_provider_sdk::lock::{LockLinks, Limits, Locks};
+//! # async fn start<B: Locks>(session: Session) -> Result<LockLinks<B>, StartError> {
+//! let desks = LockLinks::serve(&session).await?; // once, in `Provider::start`
 //! # Ok(desks) }
-//! # fn put<B: Locks>(desks: &Desks<B>, session: &Session, link: &ProviderLink, locks: B) -> Result<(), LinkError> {
+//! # fn put<B: Locks>(desks: &LockLinks<B>, session: &Session, link: &ProviderLink, locks: B) -> Result<(), LinkError> {
 //! let limits = Limits::read(&Settings::of(session, link), Duration::from_secs(1))?;
 //! desks.put(link, locks, limits); // for each link that is put
 //! # Ok(()) }
@@ -49,13 +49,13 @@
 //! | `max-waiters` | how many calls may wait at once |
 
 mod backend;
-mod bell;
 mod claim;
-mod contest;
-mod desk;
 mod leader;
 mod limits;
+mod link_locks;
+mod local_queue;
 mod serve;
+mod wakeups;
 mod wire;
 
 #[allow(
@@ -87,10 +87,10 @@ mod bindings {
 }
 
 pub use backend::{Granted, Holder, Lease, LockError, Locks};
-pub use bell::{Bell, Listener};
-pub use claim::{Claim, Place};
-pub use contest::{Attempt, Contest};
-pub use desk::Desk;
+pub use claim::{Claim, LockName};
 pub use leader::Election;
 pub use limits::Limits;
-pub use serve::Desks;
+pub use link_locks::LinkLocks;
+pub use local_queue::{Attempt, LocalQueue};
+pub use serve::LockLinks;
+pub use wakeups::{Listener, Wakeups};

@@ -113,7 +113,8 @@ mod bindings {
 }
 
 pub use backend::{
-    About, ByOthers, Delivery, Depth, Message, Outcome, QueueError, Queues, Sent, Want,
+    Delivery, DeliveryAction, Depth, Message, Outcome, QueueError, Queues, ReceiveOptions,
+    RemoteSettle, Sent,
 };
 pub use dead::{
     DEAD_LETTER_ATTEMPTS, DEAD_LETTER_QUEUE, DEAD_LETTER_REASON, dead_letter, dead_name,

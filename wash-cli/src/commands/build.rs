@@ -14,12 +14,15 @@ use crate::output::{Output, Ui, fields};
 mod cargo;
 mod componentize;
 mod project;
+mod provider;
 mod signed;
 
 use cargo::{COMPONENT_TARGET, CargoBuild};
-use project::{Kind, Project};
+use project::Kind;
+pub(crate) use project::Project;
+pub(crate) use provider::NO_VENDOR;
 
-/// Build the component in this folder
+/// Build the component or the provider in this folder
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Project file or folder [default: wasmcloud.toml or Cargo.toml here or above]
@@ -35,7 +38,18 @@ pub(crate) struct Args {
     #[arg(long, hide = true)]
     skip_fetch: bool,
     #[command(flatten)]
+    packages: PackageArgs,
+    #[command(flatten)]
     signing: SigningArgs,
+}
+
+/// Where 1.x fetches WIT packages from. Taken for its scripts.
+#[derive(Debug, clap::Args)]
+struct PackageArgs {
+    #[arg(long, hide = true, value_name = "FILE")]
+    pkg_config: Option<PathBuf>,
+    #[arg(long, hide = true, value_name = "FOLDER")]
+    pkg_cache: Option<PathBuf>,
 }
 
 impl Args {
@@ -55,11 +69,31 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
             project.folder.display()
         ));
     }
-    match project.kind {
-        Kind::Component => component(&args, &project, ui).await,
-        Kind::Provider if args.sign_only => Err(no_provider()),
-        Kind::Provider => build_provider(&project).await,
+    if args.packages.pkg_config.is_some() || args.packages.pkg_cache.is_some() {
+        ui.notice(
+            "`--pkg-config` and `--pkg-cache` change nothing: no WIT is fetched; `wkg wit fetch` \
+             fetches it",
+        );
     }
+    let built = match project.kind {
+        Kind::Component => component(&args, &project, ui).await,
+        Kind::Provider if args.sign_only => return Err(no_provider()),
+        Kind::Provider => provider::run(&project, args.signs(&project), &args.signing, ui).await,
+    };
+    built.map_err(|error| match error.code() {
+        Code::BuildFailed if lacks_wit(&project.wit) => error.hint(
+            "fetch what the WIT of the project depends on with `wkg wit fetch`, and build again",
+        ),
+        _ => error,
+    })
+}
+
+/// Whether the WIT in a folder depends on some that was never fetched.
+fn lacks_wit(folder: &Path) -> bool {
+    let read = || wit_parser::Resolve::default().push_dir(folder);
+    folder.is_dir()
+        && !folder.join("deps").exists()
+        && read().is_err_and(|error| format!("{error:#}").contains("not found"))
 }
 
 fn is_current(folder: &Path) -> bool {
@@ -98,7 +132,9 @@ async fn component(args: &Args, project: &Project, ui: &Ui) -> Result<Output> {
 
 /// The component that an earlier build has left.
 fn built_before(project: &Project) -> Result<PathBuf> {
-    let Some(path) = destination(project, Path::new("")) else {
+    let artifact = project.component.build_artifact.as_ref();
+    let named = artifact.map(|artifact| project.folder.join(artifact));
+    let Some(path) = named.or_else(|| usual_place(project)) else {
         return Err(
             CliError::new(Code::Usage, "the project does not say what it builds")
                 .hint("set `name` in wasmcloud.toml, or sign the file with `wash claims sign`"),
@@ -111,24 +147,32 @@ fn built_before(project: &Project) -> Result<PathBuf> {
     Err(CliError::new(Code::FileNotFound, text).hint("run `wash build` without `--sign-only`"))
 }
 
-/// Builds, and gives the file that was made.
+/// Builds, and gives the file that is to be signed, which lies where 1.x has it.
 async fn build_component(project: &Project) -> Result<PathBuf> {
-    let artifact = match &project.component.build_command {
-        Some(command) => run_command(project, command).await?,
-        None if project.language == "rust" => build_rust(project).await?,
+    let (made, place) = match &project.component.build_command {
+        Some(command) => {
+            let made = run_command(project, command).await?;
+            (made.clone(), Some(made))
+        }
+        None if project.language == "rust" => {
+            let made = build_rust(project).await?;
+            let folder = project.build_folder.as_ref().zip(made.file_name());
+            let place = folder.map(|(folder, name)| folder.join(name));
+            (made, place)
+        }
         None => return Err(no_command(&project.language)),
     };
-    let bytes = fs::read(&artifact).map_err(|error| {
+    let bytes = fs::read(&made).map_err(|error| {
         CliError::io(
-            format!("could not read the built file `{}`", artifact.display()),
+            format!("could not read the built file `{}`", made.display()),
             &error,
         )
     })?;
-    let component = componentize::component(&bytes, project, &artifact)?;
-    match destination(project, &artifact) {
-        Some(path) => store(&path, &component),
-        None if component != bytes => store(&artifact.with_extension("component.wasm"), &component),
-        None => Ok(artifact),
+    let component = componentize::component(&bytes, project, &made)?;
+    match place {
+        Some(place) if place != made || component != bytes => store(&place, &component),
+        None if component != bytes => store(&made.with_extension("component.wasm"), &component),
+        _ => Ok(made),
     }
 }
 
@@ -183,14 +227,12 @@ async fn run_command(project: &Project, command: &str) -> Result<PathBuf> {
             .cause(format!("`{command}` ended with {status}"))
             .hint("read the messages above; the command is `build_command` of wasmcloud.toml"));
     }
-    let artifact = match (&project.component.build_artifact, &project.name) {
-        (Some(artifact), _) => project.folder.join(artifact),
-        (None, Some(name)) => project.folder.join("build").join(format!("{name}.wasm")),
-        (None, None) => {
-            return Err(CliError::new(Code::InvalidInput, "the project has no name")
-                .hint("set `name`, or `build_artifact` under `[component]`"));
-        }
-    };
+    let named = project.component.build_artifact.as_ref();
+    let named = named.map(|artifact| project.folder.join(artifact));
+    let artifact = named.or_else(|| usual_place(project)).ok_or_else(|| {
+        CliError::new(Code::InvalidInput, "the project has no name")
+            .hint("set `name`, or `build_artifact` under `[component]`")
+    })?;
     if artifact.is_file() {
         return Ok(artifact);
     }
@@ -205,17 +247,10 @@ fn no_command(language: &str) -> CliError {
         .hint("set `build_command` and `build_artifact` under `[component]` in wasmcloud.toml")
 }
 
-/// Where the component goes that is not signed yet: `destination` is that of the signed one.
-fn destination(project: &Project, artifact: &Path) -> Option<PathBuf> {
-    let folder = project.build_folder.as_ref()?;
-    let name = project
-        .name
-        .as_ref()
-        .map(|name| format!("{}.wasm", name.replace('-', "_")));
-    let name = name
-        .map(PathBuf::from)
-        .or_else(|| artifact.file_name().map(PathBuf::from))?;
-    Some(folder.join(name))
+/// Where a component lies that is not signed yet, where the project does not say so.
+fn usual_place(project: &Project) -> Option<PathBuf> {
+    let (folder, name) = (project.build_folder.as_ref()?, project.wasm_name.as_ref()?);
+    Some(folder.join(format!("{name}.wasm")))
 }
 
 fn store(path: &Path, bytes: &[u8]) -> Result<PathBuf> {
@@ -225,40 +260,6 @@ fn store(path: &Path, bytes: &[u8]) -> Result<PathBuf> {
     fs::write(path, bytes)
         .map_err(|error| CliError::io(format!("could not write `{}`", path.display()), &error))?;
     Ok(path.to_owned())
-}
-
-async fn build_provider(project: &Project) -> Result<Output> {
-    if project.language != "rust" {
-        let text = format!(
-            "there is no built-in way to build `{}` providers",
-            project.language
-        );
-        return Err(CliError::new(Code::InvalidInput, text));
-    }
-    let bin = project.provider.bin_name.as_deref();
-    let target = project.provider.rust_target.as_deref();
-    let files = CargoBuild {
-        project,
-        target,
-        bin,
-    }
-    .run()
-    .await?;
-    let program = files
-        .into_iter()
-        .rfind(|file| file.extension().is_none())
-        .ok_or_else(|| {
-            CliError::new(Code::BuildFailed, "the build made no program")
-                .hint("a provider is a binary crate; name it with `bin_name` under `[provider]`")
-        })?;
-    let shown = absolute(&program);
-    let text = format!("Provider built and can be found at {shown}");
-    let data = fields([
-        ("path", Value::from(shown)),
-        ("built", Value::Bool(true)),
-        ("signed", Value::Bool(false)),
-    ]);
-    Ok(Output::new(text, data))
 }
 
 fn absolute(path: &Path) -> String {
@@ -279,12 +280,14 @@ mod tests {
         run(parsed(&line).unwrap(), &ui).await
     }
 
+    /// An empty component.
+    const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+
     #[tokio::test]
     async fn a_project_of_1x_is_built_and_signed() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name);
-        // An empty component.
-        fs::write(file("made.wasm"), b"\0asm\x0d\0\x01\0").unwrap();
+        fs::write(file("made.wasm"), EMPTY).unwrap();
         fs::write(
             file("wasmcloud.toml"),
             "name = 'my-demo'\nlanguage = 'other'\ntype = 'component'\nversion = '0.2.0'\n\
@@ -294,18 +297,68 @@ mod tests {
         .unwrap();
         let without = build(folder.path(), &["--build-only"]).await.unwrap();
         assert_eq!(without.data()["signed"], false);
-        assert!(file("build/my_demo.wasm").is_file() && !file("keys").exists());
+        assert!(!file("keys").exists());
         let refused = build(folder.path(), &["--disable-keygen"]).await;
         assert_eq!(refused.unwrap_err().code(), Code::FileNotFound);
         let signed = build(folder.path(), &[]).await.unwrap();
         assert_eq!(signed.data()["signed"], true);
-        assert!(file("keys/my_demo_module.nk").is_file());
-        let bytes = fs::read(file("build/my_demo_s.wasm")).unwrap();
+        assert!(file("keys/made_module.nk").is_file());
+        assert!(!file("build").exists());
+        let bytes = fs::read(file("made_s.wasm")).unwrap();
         let claims = lattice_claims::verify_component(&bytes, lattice_claims::epoch_seconds());
         let metadata = claims.unwrap().unwrap().claims.metadata.unwrap();
         assert_eq!(metadata.name.as_deref(), Some("my-demo"));
         assert_eq!(metadata.version.as_deref(), Some("0.2.0"));
+        // What stands there now is signed, and no copy of before.
+        fs::write(file("made.wasm"), [EMPTY, &b"\0\x02\x01x"[..]].concat()).unwrap();
         let again = build(folder.path(), &["--sign-only", "--disable-keygen"]).await;
         assert_eq!(again.unwrap().data()["built"], false);
+        assert!(fs::read(file("made_s.wasm")).unwrap().len() > bytes.len());
+    }
+
+    #[tokio::test]
+    async fn what_a_command_makes_lies_in_the_build_folder_under_the_name_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        fs::create_dir(file("out")).unwrap();
+        fs::write(file("out/my-demo.wasm"), EMPTY).unwrap();
+        let text = "name = 'my-demo'\nlanguage = 'other'\ntype = 'component'\nbuild = 'out'\n\
+                    [component]\nbuild_command = 'true'\nkey_directory = 'keys'\n";
+        fs::write(file("wasmcloud.toml"), text).unwrap();
+        for line in ["", "--sign-only"] {
+            let more: Vec<&str> = line.split_whitespace().collect();
+            build(folder.path(), &more).await.unwrap();
+            fs::remove_file(file("out/my-demo_s.wasm")).unwrap();
+        }
+        let named = format!("{text}destination = 'signed/demo.wasm'\n");
+        fs::write(file("wasmcloud.toml"), named).unwrap();
+        build(folder.path(), &[]).await.unwrap();
+        assert!(file("signed/demo.wasm").is_file());
+    }
+
+    #[tokio::test]
+    async fn a_build_that_fails_for_want_of_wit_says_how_to_fetch_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        let text = "name = 'x'\nlanguage = 'other'\ntype = 'component'\n\
+                    [component]\nbuild_command = 'false'\n";
+        fs::write(file("wasmcloud.toml"), text).unwrap();
+        fs::create_dir(file("wit")).unwrap();
+        let hint = async |wit: &str| {
+            fs::write(file("wit/x.wit"), wit).unwrap();
+            let error = build(folder.path(), &[]).await.unwrap_err();
+            error.hint_text().unwrap().contains("`wkg wit fetch`")
+        };
+        assert!(!hint("package a:b; world w {}").await);
+        let needs = "package a:b; world w { import wasi:http/types@0.2.0; }";
+        assert!(hint(needs).await);
+        fs::create_dir(file("wit/deps")).unwrap();
+        assert!(!hint(needs).await);
+    }
+
+    #[test]
+    fn flags_of_1x_for_packages_are_taken() {
+        let line = ["--pkg-config", "a.toml", "--pkg-cache", "b", "--skip-fetch"];
+        assert!(parsed::<Args>(&line).unwrap().packages.pkg_cache.is_some());
     }
 }

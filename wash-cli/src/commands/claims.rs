@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use lattice_claims::component::ValidTimes;
 use lattice_claims::epoch_seconds;
 
+use super::build::Project;
 use super::inspect;
 use crate::error::{CliError, Code, Result};
 use crate::output::{Output, Ui};
@@ -56,6 +57,14 @@ impl TimeArgs {
         }
         Ok(times)
     }
+}
+
+/// The project of this folder, which says what the command line does not, as in 1.x.
+fn project_here(ui: &Ui) -> Option<Project> {
+    Project::here().unwrap_or_else(|error| {
+        ui.notice(&format!("goes on without the project here: {error}"));
+        None
+    })
 }
 
 pub(crate) fn run(command: Command, ui: &Ui) -> Result<Output> {

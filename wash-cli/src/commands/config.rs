@@ -59,9 +59,7 @@ async fn put(args: PutArgs, ui: &Ui) -> Result<Output> {
     let stored = lattice.client.put_config(&name, &values).await;
     stored.map_err(|error| lattice.explain(format!("could not store config `{name}`"), &error))?;
     drop(spinner);
-    Ok(message(format!(
-        "Configuration '{name}' updated successfully."
-    )))
+    Ok(message(format!("Configuration '{name}' put successfully.")))
 }
 
 /// In JSON the map stands alone, as scripts of 1.x expect it.

@@ -29,11 +29,22 @@ pub(crate) struct Args {
     /// Delete stored data of the lattice after NATS has stopped
     #[arg(long = "purge-jetstream", value_enum, default_value = "none")]
     purge: Purge,
-    /// Accepted for scripts of early 1.x versions
-    #[arg(long = "flush-jetstream", hide = true)]
-    flush_jetstream: bool,
+    /// The same under the name that 1.x takes as well; without a value it changes nothing
+    #[arg(long = "flush-jetstream", value_enum, hide = true, value_name = "PURGE",
+        num_args = 0..=1, default_missing_value = "none")]
+    flush: Option<Purge>,
     #[command(flatten)]
     connection: ConnectionArgs,
+}
+
+impl Args {
+    /// What to delete, by either name of the option.
+    fn purge(&self) -> Purge {
+        match self.purge {
+            Purge::None => self.flush.unwrap_or(Purge::None),
+            named => named,
+        }
+    }
 }
 
 /// How long another command that starts or stops this lattice is waited for.
@@ -43,8 +54,10 @@ const OTHERS: Duration = Duration::from_secs(5);
 enum Purge {
     /// Keep everything
     None,
-    /// Delete everything this lattice's NATS server stores
+    /// Delete what `wasmcloud` and `wadm` delete; data of components stays
     All,
+    /// Delete everything this lattice's NATS server stores, also data of components
+    Everything,
     /// Delete what application servers of 1.x store
     Wadm,
     /// Delete links, configs and claims of this lattice
@@ -61,10 +74,15 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     tell_of_arguments(&args, given.names_login(), ui);
     // A start that hangs has to end as well, so it is not waited for long.
     let alone = dir.lock(OTHERS).await;
+    let purge = args.purge();
     let live = dir.live_hosts();
     let chosen = choose(&live, args.host_id.as_deref())?;
     if live.is_empty() && dir.broker().is_none() {
-        return nothing(&dir, args.purge, alone);
+        return nothing(&dir, purge, alone);
+    }
+    if purge != Purge::None && dir.broker().is_some() && !dir.has_own_config() {
+        // What it stores can be deleted by others only as long as it runs.
+        return Err(cannot_purge("nothing was stopped or deleted").data(document(&[], false, &[])));
     }
     let stopped = {
         let _spinner = ui.spinner(format!("Stopping {} host(s)", chosen.len()));
@@ -81,7 +99,7 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     } else {
         (BrokerStop::InUse(vec![dir.name().to_owned()]), None)
     };
-    report(&dir, args.purge, &stopped, &broker, ui)
+    report(&dir, purge, &stopped, &broker, ui)
 }
 
 /// Says what of the arguments has no effect.
@@ -89,9 +107,10 @@ fn tell_of_arguments(args: &Args, names_login: bool, ui: &Ui) {
     if names_login {
         ui.notice("`wash down` ends processes of this machine, and needs no login");
     }
-    if args.flush_jetstream {
+    if args.flush == Some(Purge::None) {
         ui.notice(
-            "`--flush-jetstream` changes nothing; `--purge-jetstream all` deletes what is stored",
+            "`--flush-jetstream` changes nothing without a value; `--purge-jetstream all` deletes \
+             what the lattice has stored",
         );
     }
 }
@@ -182,7 +201,10 @@ fn nothing(dir: &LatticeDir, purge: Purge, alone: Result<File>) -> Result<Output
 
 fn cannot_purge(text: &str) -> CliError {
     CliError::new(Code::Partial, text)
-        .cause("the NATS server still runs, or was not started by `wash up` for this lattice")
+        .cause(
+            "the NATS server still runs, has a configuration file of yours, or was not started by \
+             `wash up` for this lattice",
+        )
         .hint("stop what uses the server first, or delete the buckets with the `nats` tool")
 }
 
@@ -191,6 +213,7 @@ fn purged(dir: &LatticeDir, purge: Purge, broker: &BrokerStop) -> Result<Vec<Str
     let text = "the hosts were stopped, but the stored data was kept";
     match (purge, broker) {
         (Purge::None, _) => Ok(Vec::new()),
+        (_, BrokerStop::Stopped(owner)) if !owner.has_own_config() => Err(cannot_purge(text)),
         // What has not the name of this lattice may be the owner's.
         (purge, BrokerStop::Stopped(owner)) if purge != Purge::Wasmcloud && owner != dir => {
             Err(CliError::new(Code::Partial, text)
@@ -277,13 +300,17 @@ fn delete_streams(owner: &LatticeDir, purge: Purge, lattice: &str) -> Result<Vec
 }
 
 fn belongs(stream: &str, purge: Purge, lattice: &str) -> bool {
+    let of_wadm = || {
+        let bucket = store::parse_bucket_stream(stream);
+        bucket.unwrap_or(stream).starts_with("wadm_")
+    };
+    let of_lattice = || store::is_stream_of(stream, lattice);
     match purge {
         Purge::None => false,
-        Purge::All => true,
-        Purge::Wadm => store::parse_bucket_stream(stream)
-            .unwrap_or(stream)
-            .starts_with("wadm_"),
-        Purge::Wasmcloud => store::is_stream_of(stream, lattice),
+        Purge::All => of_lattice() || of_wadm(),
+        Purge::Everything => true,
+        Purge::Wadm => of_wadm(),
+        Purge::Wasmcloud => of_lattice(),
     }
 }
 
@@ -344,6 +371,32 @@ mod tests {
         assert!(!belongs("KV_counter", Purge::Wasmcloud, "default"));
         assert!(belongs("KV_wadm_state", Purge::Wadm, "default"));
         assert!(belongs("wadm_events", Purge::Wadm, "default"));
-        assert!(belongs("KV_counter", Purge::All, "default"));
+        assert!(belongs("KV_counter", Purge::Everything, "default"));
+    }
+
+    #[test]
+    fn all_is_what_1x_deletes_and_not_the_data_of_components() {
+        for ours in ["KV_LATTICEDATA_default", "KV_wadm_state", "wadm_events"] {
+            assert!(belongs(ours, Purge::All, "default"), "{ours}");
+        }
+        for others in ["KV_counter", "OBJ_files", "KV_CONFIGDATA_other"] {
+            assert!(!belongs(others, Purge::All, "default"), "{others}");
+        }
+    }
+
+    #[test]
+    fn both_names_of_the_option_say_what_to_delete() {
+        for (line, purge) in [
+            ("--flush-jetstream all", Purge::All),
+            ("--flush-jetstream=wadm", Purge::Wadm),
+            ("--flush-jetstream", Purge::None),
+            ("--flush-jetstream --all", Purge::None),
+            ("--purge-jetstream everything", Purge::Everything),
+            ("", Purge::None),
+        ] {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let args: Args = crate::args::parsed(&words).unwrap();
+            assert_eq!(args.purge(), purge, "{line}");
+        }
     }
 }

@@ -68,18 +68,18 @@ const UNBOUND: &str = "as unsigned: the token is of a format before revision 3, 
 const WASM_MAGIC: [u8; 4] = *b"\0asm";
 const ELF_MAGIC: [u8; 4] = *b"\x7fELF";
 
-pub(crate) fn run(args: &Args, _ui: &Ui) -> Result<Output> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Output> {
     let path = path_of(&args.target);
     let mut file = open(path, &args.target)?;
     let magic = magic(&mut file).map_err(|error| unread(path, &error))?;
     if magic == WASM_MAGIC {
-        return component(args, path, &bytes_of(path, file)?);
+        return component(args, path, &bytes_of(path, file)?, ui);
     }
     if magic == ELF_MAGIC {
         return Err(not_artifact(path, "it is a program without claims")
             .hint("a bare program can be started as a provider; there is nothing to show of it"));
     }
-    provider(args, path, file)
+    provider(args, path, file, ui)
 }
 
 /// What the component in a file imports and exports, and whether it carries a token.
@@ -154,7 +154,7 @@ fn not_artifact(path: &Path, why: impl Into<String>) -> CliError {
     CliError::new(Code::NotAnArtifact, text).cause(why)
 }
 
-fn component(args: &Args, path: &Path, bytes: &[u8]) -> Result<Output> {
+fn component(args: &Args, path: &Path, bytes: &[u8], ui: &Ui) -> Result<Output> {
     let unreadable = |error: &dyn std::fmt::Display| not_artifact(path, error.to_string());
     let token = wasm::find_token(bytes).map_err(|error| unreadable(&error))?;
     if args.jwt_only {
@@ -173,17 +173,26 @@ fn component(args: &Args, path: &Path, bytes: &[u8]) -> Result<Output> {
         let data = fields([("wit", Value::from(world.wit.as_str()))]);
         return Ok(Output::new(world.wit, data));
     }
+    if token.is_none() && ui.is_compat() {
+        return Err(no_token(path));
+    }
     let claims = token
         .map(token::decode::<ComponentMetadata>)
         .transpose()
         .map_err(|error| unreadable(&error))?;
-    let usable = verify_component(bytes, epoch_seconds())
-        .map(|_| ())
-        .map_err(|e| chain(&e));
+    let verified = |at| {
+        verify_component(bytes, at)
+            .map(|_| ())
+            .map_err(|e| chain(&e))
+    };
     let mut data = Map::new();
     let mut text = Vec::new();
+    let mut broken = None;
     match &claims {
-        Some(claims) => component_claims(claims, usable, &mut text, &mut data),
+        Some(claims) => {
+            broken = why_broken(claims, verified);
+            component_claims(claims, verified(epoch_seconds()), &mut text, &mut data);
+        }
         None => text.push("Component without claims".to_owned()),
     }
     match world {
@@ -194,14 +203,49 @@ fn component(args: &Args, path: &Path, bytes: &[u8]) -> Result<Output> {
         }
         None => text.push("Core module, not a component".to_owned()),
     }
-    Ok(Output::new(text.join("\n"), data))
+    shown(path, text.join("\n"), data, broken, ui)
+}
+
+/// Why claims do not hold, whatever the time is: that they have expired, or hold later, is told along
+/// with them, as 1.x does.
+fn why_broken<T>(
+    claims: &Claims<T>,
+    verified: impl Fn(u64) -> std::result::Result<(), String>,
+) -> Option<String> {
+    let now = epoch_seconds();
+    let last = claims.expires.map_or(now, |at| at.saturating_sub(1));
+    let at = now.min(last).max(claims.not_before.unwrap_or_default());
+    verified(at).err()
+}
+
+/// What a file says is shown also where it is not the one that was signed, which is an error.
+fn shown(
+    path: &Path,
+    text: String,
+    data: Map<String, Value>,
+    broken: Option<String>,
+    ui: &Ui,
+) -> Result<Output> {
+    let Some(why) = broken else {
+        return Ok(Output::new(text, data));
+    };
+    if !ui.is_json() {
+        ui.success(&Output::new(text, Map::new()))?;
+    }
+    let told = format!("the claims of `{}` do not hold", path.display());
+    Err(CliError::new(Code::NotAnArtifact, told)
+        .cause(why)
+        .hint("hosts refuse it; take the file from where it was signed, or sign it again")
+        .data(data))
+}
+
+fn no_token(path: &Path) -> CliError {
+    let text = format!("`{}` carries no token", path.display());
+    CliError::new(Code::NotAnArtifact, text)
 }
 
 fn jwt(path: &Path, token: Option<&str>) -> Result<Output> {
-    let token = token.ok_or_else(|| {
-        let text = format!("`{}` carries no token", path.display());
-        CliError::new(Code::NotAnArtifact, text)
-    })?;
+    let token = token.ok_or_else(|| no_token(path))?;
     Ok(Output::new(token, fields([("token", Value::from(token))])))
 }
 
@@ -251,7 +295,7 @@ fn component_claims(
     common.into_fields(data);
 }
 
-fn provider(args: &Args, path: &Path, file: File) -> Result<Output> {
+fn provider(args: &Args, path: &Path, file: File, ui: &Ui) -> Result<Output> {
     // All programs are read, so that each can be compared with its hash. Whether the claims hold is
     // shown with them: whoever looks at an archive wants to know what it says also when they do not.
     let archive = ProviderArchive::read_unchecked(file, Keep::All, ArchiveLimits::default())
@@ -266,10 +310,13 @@ fn provider(args: &Args, path: &Path, file: File) -> Result<Output> {
         let data = fields([("wit", Value::from(world.wit.as_str()))]);
         return Ok(Output::new(world.wit, data));
     }
-    Ok(provider_output(&archive))
+    let verified = |at| archive.verify(at).map_err(|e| chain(&e));
+    let broken = why_broken(&archive.claims, verified);
+    let (text, data) = provider_claims(&archive);
+    shown(path, text, data, broken, ui)
 }
 
-fn provider_output(archive: &ProviderArchive) -> Output {
+fn provider_claims(archive: &ProviderArchive) -> (String, Map<String, Value>) {
     let claims = &archive.claims;
     let metadata: ProviderMetadata = claims.metadata.clone().unwrap_or_default();
     let name = metadata.name.unwrap_or_default();
@@ -300,7 +347,7 @@ fn provider_output(archive: &ProviderArchive) -> Output {
         data.insert("schema".to_owned(), schema);
     }
     common.into_fields(&mut data);
-    Output::new(text, data)
+    (text, data)
 }
 
 /// What claims of every kind say.

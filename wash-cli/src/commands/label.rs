@@ -5,14 +5,13 @@ use serde_json::{Value, json};
 use crate::connection::{ConnectionArgs, Lattice};
 use crate::error::{CliError, Code, Result};
 use crate::output::{Output, Ui, fields};
-use crate::resolve;
 
 /// Set or delete labels of a host
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Host: its id, the start of its id, or a part of its name
     host: String,
-    /// Labels as `key=value`, separated by commas or blanks
+    /// Labels as `key=value`, separated by commas or blanks; a bare key has an empty value
     #[arg(required = true, value_delimiter = ',', value_name = "KEY=VALUE")]
     labels: Vec<String>,
     /// Delete the labels with these keys instead
@@ -57,7 +56,7 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
         })
         .collect();
     let verb = if args.delete {
-        "no longer labeled with"
+        "unlabeled with"
     } else {
         "labeled with"
     };
@@ -69,11 +68,8 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     Ok(Output::new(text, data))
 }
 
-/// For deletion a bare key will do.
+/// A bare key will do, as in 1.x.
 fn parse(args: &Args) -> Result<Vec<(String, String)>> {
-    if !args.delete {
-        return Ok(resolve::pairs(&args.labels)?.into_iter().collect());
-    }
     args.labels
         .iter()
         .map(|label| {

@@ -18,6 +18,8 @@ use crate::output::{Output, Ui, fields};
 mod create;
 mod insert;
 
+pub(crate) use create::Making;
+
 /// Make provider archives, and look at them
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

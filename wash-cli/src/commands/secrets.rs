@@ -80,12 +80,10 @@ async fn put(args: PutArgs, ui: &Ui) -> Result<Output> {
     let stored = lattice.client.put_config(&stored_as, &values).await;
     stored.map_err(|error| lattice.explain(format!("could not store secret `{name}`"), &error))?;
     drop(spinner);
-    Ok(message(format!(
-        "Secret reference '{name}' updated successfully."
-    )))
+    Ok(message(format!("Secret '{name}' put successfully.")))
 }
 
-/// In JSON the map stands alone, as that of a config does.
+/// In JSON the fields stand beside the common ones, as in 1.x; only that of a config stands alone.
 async fn get(args: NameArgs, ui: &Ui) -> Result<Output> {
     let stored_as = stored_name(&args.name)?;
     let name = own_name(&stored_as);
@@ -109,7 +107,7 @@ async fn get(args: NameArgs, ui: &Ui) -> Result<Output> {
         .into_iter()
         .map(|(key, value)| (key, Value::from(value)))
         .collect();
-    Ok(Output::new(lines.join("\n"), data).bare())
+    Ok(Output::new(lines.join("\n"), data))
 }
 
 async fn del(args: NameArgs, ui: &Ui) -> Result<Output> {

@@ -224,15 +224,16 @@ pub(crate) async fn stop_provider(
 
 fn stopped(kind: &str, key: &str, id: &ComponentId, hosts: &[&HostId], asked: bool) -> Output {
     let names: Vec<&str> = hosts.iter().map(|host| host.as_str()).collect();
+    // What scripts of 1.x look for.
+    let done = match kind {
+        "Provider" => "stopped successfully",
+        _ => "stopped",
+    };
     let text = match (names.as_slice(), asked) {
         ([one], true) => format!("{kind} [{id}] stop request received on host [{one}]"),
-        ([one], false) => format!("{kind} [{id}] stopped on host [{one}]"),
+        ([one], false) => format!("{kind} [{id}] {done} on host [{one}]"),
         (several, _) => {
-            let end = if asked {
-                "stop request received"
-            } else {
-                "stopped"
-            };
+            let end = if asked { "stop request received" } else { done };
             format!(
                 "{kind} [{id}] {end} on {} hosts:\n{}",
                 several.len(),
@@ -268,7 +269,8 @@ async fn host(args: HostArgs, ui: &Ui) -> Result<Output> {
     let text = if args.skip_wait {
         format!("Host {host} acknowledged stop request")
     } else {
-        format!("Host {host} stopped")
+        // The first half is what scripts of 1.x look for.
+        format!("Host {host} acknowledged stop request and stopped")
     };
     let data = fields([
         ("result", Value::from(text.as_str())),

@@ -158,8 +158,33 @@ async fn labels_are_set_and_deleted() {
         "-- stdout\nHost [HOST1] labeled with a=1, b=2\n-- exit 0",
     );
     assert_eq!(lattice.hosts[0].inventory().labels["b"], "2");
-    lattice.wash("tag icy --delete a b").await.ok();
+    expect(
+        &named(lattice.wash("tag icy --delete a b").await),
+        "-- stdout\nHost [HOST1] unlabeled with a, b\n-- exit 0",
+    );
     assert!(!lattice.hosts[0].inventory().labels.contains_key("a"));
+    lattice.wash("label icy bare").await.ok();
+    assert_eq!(lattice.hosts[0].inventory().labels["bare"], "");
+    assert_eq!(lattice.wash("label icy =x").await.code, Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn configs_and_secrets_are_put_with_the_words_of_1x() {
+    let lattice = FakeLattice::start(1).await;
+    expect(
+        &lattice.wash("config put web port=80").await,
+        "-- stdout\nConfiguration 'web' put successfully.\n-- exit 0",
+    );
+    expect(
+        &lattice.wash("secrets put db nats-kv db/password").await,
+        "-- stdout\nSecret 'db' put successfully.\n-- exit 0",
+    );
+    let config = lattice.wash("config get web -o json").await.ok().json();
+    assert_eq!(config, serde_json::json!({"port": "80"}));
+    // Only that of a config stands alone.
+    let secret = lattice.wash("secrets get db -o json").await.ok().json();
+    assert_eq!(secret["success"], true, "{secret}");
+    assert_eq!(secret["backend"], "nats-kv", "{secret}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -52,10 +52,15 @@ async fn a_provider_and_a_host_are_stopped() {
     lattice.hosts[0].runs_provider("kv", "/bin/kv");
     let json = lattice.wash("stop provider kv -o json").await.ok().json();
     assert_eq!(json["provider_id"], "kv");
+    let result = json["result"].as_str().unwrap();
+    assert!(
+        result.starts_with("Provider [kv] stopped successfully"),
+        "{result}"
+    );
     assert!(!lattice.hosts[0].has_provider("kv"));
     expect(
         &named(lattice.wash("stop host icy").await),
-        "-- stdout\nHost [HOST1] stopped\n-- exit 0",
+        "-- stdout\nHost [HOST1] acknowledged stop request and stopped\n-- exit 0",
     );
 }
 
@@ -134,6 +139,6 @@ async fn a_host_that_drains_is_waited_for_longer_than_for_an_answer() {
     let stop = format!("stop host {} -t 500", host_id(0));
     expect(
         &named(lattice.wash(&stop).await),
-        "-- stdout\nHost [HOST1] stopped\n-- exit 0",
+        "-- stdout\nHost [HOST1] acknowledged stop request and stopped\n-- exit 0",
     );
 }

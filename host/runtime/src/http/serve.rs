@@ -26,8 +26,8 @@ use super::unwritten::{is_head_only, unwritten};
 use super::{HttpBody, HttpResponse, ResponseBody};
 use crate::component::{Shared, classify, meter};
 use crate::instance::{Rested, Seat};
+use crate::instance_pool::InstancePool;
 use crate::limits::Metered;
-use crate::shelf::Shelf;
 use crate::store::Ctx;
 use crate::ticker::Running;
 use crate::{CallContext, CallError, HttpCallError};
@@ -62,13 +62,13 @@ impl HttpPlan {
     /// Hands over a request; what is returned runs the guest until there is an answer.
     pub(crate) fn handle(
         &self,
-        shelf: &Arc<Shelf>,
+        instance_pool: &Arc<InstancePool>,
         cx: CallContext,
         request: http::Request<HttpBody>,
     ) -> Result<Exchange, HttpCallError> {
         let (deadline, method) = (cx.deadline, request.method().clone());
-        let meter = meter(shelf.shared());
-        let mut seat = Seat::take(shelf, cx, &meter);
+        let meter = meter(instance_pool.shared());
+        let mut seat = Seat::take(instance_pool, cx, &meter);
         let (answer, answered) = oneshot::channel();
         let (request, outparam) = resources(seat.data_mut(), request, answer)?;
         let handler = Arc::clone(&self.handler);
@@ -81,7 +81,7 @@ impl HttpPlan {
             }
         };
         Ok(Exchange {
-            running: shelf.shared().runtime.ticker().enter(),
+            running: instance_pool.shared().runtime.ticker().enter(),
             guest: Guest::running(Box::pin(Metered::new(meter, guest))),
             method,
             deadline,

@@ -5,7 +5,7 @@ use lattice_core::{ImageRef, InvalidId, StringMap};
 
 use super::Running;
 use crate::components::entry::Wanted;
-use crate::components::leave::Planned;
+use crate::components::permission::Planned;
 use crate::components::reuse;
 
 /// How a component is to run, with all that its command leaves as it is.

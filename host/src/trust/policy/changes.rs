@@ -13,7 +13,7 @@ use lattice_core::HostId;
 use lattice_core::event::{Event, PolicyDecisionChanged};
 use lattice_core::policy::PolicyResponse;
 use lattice_core::subject::TopicPrefix;
-use lattice_rpc::quiet::Pace;
+use lattice_rpc::throttle::LogThrottle;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::cache::Cache;
@@ -48,7 +48,7 @@ pub(super) async fn follow(
 }
 
 async fn take_over(mut changes: Subscriber, cache: Arc<Cache>, host: HostId, events: Arc<Events>) {
-    let unreadable = Pace::default();
+    let unreadable = LogThrottle::default();
     while let Some(message) = changes.next().await {
         let Some(response) = read(&message.payload, &unreadable) else {
             continue;
@@ -77,7 +77,7 @@ async fn take_over(mut changes: Subscriber, cache: Arc<Cache>, host: HostId, eve
     }
 }
 
-fn read(payload: &[u8], unreadable: &Pace) -> Option<PolicyResponse> {
+fn read(payload: &[u8], unreadable: &LogThrottle) -> Option<PolicyResponse> {
     let read = serde_json::from_slice(payload).inspect_err(|error| {
         // Whoever may publish there can send as many as they like.
         if let Some(untold) = unreadable.turn() {
@@ -105,7 +105,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_of_what_is_no_decision_fills_no_log() {
-        let unreadable = Pace::default();
+        let unreadable = LogThrottle::default();
         let written = lines(|| {
             for _ in 0..1000 {
                 assert!(read(b"no decision", &unreadable).is_none());

@@ -12,7 +12,7 @@ use lattice_core::StringMap;
 use lattice_core::policy::{
     POLICY_VERSION, PolicyHost, PolicyKind, PolicyRequest, PolicyResponse, PolicySubject,
 };
-use lattice_rpc::quiet::Pace;
+use lattice_rpc::throttle::LogThrottle;
 
 use super::denied::Denied;
 use crate::config::PolicyConfig;
@@ -24,7 +24,7 @@ pub(super) struct PolicyClient {
     nats: Client,
     identity: Arc<Identity>,
     /// Of the lines about answers that name another request.
-    mismatches: Pace,
+    mismatches: LogThrottle,
 }
 
 impl PolicyClient {
@@ -33,7 +33,7 @@ impl PolicyClient {
             config,
             nats,
             identity,
-            mismatches: Pace::default(),
+            mismatches: LogThrottle::default(),
         }
     }
 

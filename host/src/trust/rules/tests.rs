@@ -15,14 +15,14 @@ const BATCH: &str = "wrpc:keyvalue/batch@0.2.0-draft";
 const BLOBS: &str = "wrpc:blobstore/blobstore@0.2.0";
 const MESSAGES: &str = "wasmcloud:messaging/consumer@0.2.0";
 
-fn gate(interface: &str, rules: Value) -> Arc<Gate> {
+fn gate(interface: &str, rules: Value) -> Arc<LinkGuard> {
     let (package, interfaces) = interface.split_once('/').unwrap();
     let (namespace, package) = package.split_once(':').unwrap();
     let link = json!({
         "source_id": "cart", "target": "kv", "wit_namespace": namespace, "wit_package": package,
         "interfaces": interfaces.split(',').collect::<Vec<_>>(), "rules": rules,
     });
-    Gate::of(&serde_json::from_value(link).unwrap(), None).unwrap()
+    LinkGuard::of(&serde_json::from_value(link).unwrap(), None).unwrap()
 }
 
 /// Texts as parameters, and whatever follows them.
@@ -45,7 +45,7 @@ fn joined(parts: &[Bytes]) -> Bytes {
 }
 
 /// The rule that refuses a call; none for one that passes.
-fn refusing(gate: &Gate, instance: &str, function: &str, params: &Bytes) -> Option<String> {
+fn refusing(gate: &LinkGuard, instance: &str, function: &str, params: &Bytes) -> Option<String> {
     match gate.check(instance, function, params) {
         Ok(()) => None,
         Err(InvokeError::Denied { rule, link, .. }) => {
@@ -62,7 +62,7 @@ fn a_link_without_rules_has_no_gate() {
         "source_id": "a", "target": "b", "wit_namespace": "wasi", "wit_package": "keyvalue",
         "interfaces": ["store"],
     });
-    assert!(Gate::of(&serde_json::from_value(link).unwrap(), None).is_none());
+    assert!(LinkGuard::of(&serde_json::from_value(link).unwrap(), None).is_none());
 }
 
 #[test]
@@ -345,7 +345,7 @@ fn requests_go_where_grants_say() {
         http,
         json!({"to": ["GET https://api.example.com/v1", "*.b"]}),
     );
-    let asks = |gate: &Gate, method: Method, uri: &'static str| match gate
+    let asks = |gate: &LinkGuard, method: Method, uri: &'static str| match gate
         .check_http(&method, &Uri::from_static(uri))
     {
         Ok(()) => None,

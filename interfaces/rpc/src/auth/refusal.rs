@@ -4,10 +4,10 @@ use lattice_core::event::CallRefused;
 
 use crate::error::RemoteError;
 use crate::header::LONGEST_NAME;
-use crate::quiet::Repeated;
+use crate::throttle::Throttled;
 
 /// Refusals of calls to one entity for one reason are told together.
-impl Repeated for CallRefused {
+impl Throttled for CallRefused {
     type Kind = (String, String);
 
     fn kind(&self) -> Self::Kind {

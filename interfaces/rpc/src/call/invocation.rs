@@ -125,7 +125,7 @@ impl Invocation {
     }
 
     /// Tells of which function this is a call. One of a resource has a handle among its parameters,
-    /// which a host of 1.9 reads to their end, and not to its own (wrpc page, 3.1).
+    /// which a host of 1.9 reads to their end, and not to its own.
     #[must_use]
     pub fn of_function(mut self, function: &str) -> Self {
         self.edit().tells_end = is_of_resource(function);

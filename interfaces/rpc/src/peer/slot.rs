@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_nats::Subject;
 
-use super::{Farewell, Peer};
+use super::{DeferredSend, Peer};
 use crate::exchange::{Exchange, Release};
 use crate::slots::SlotId;
 
@@ -48,7 +48,7 @@ impl Drop for SlotGuard {
                 slots.remove(self.id);
                 // A peer of our kind, or it would not have told where.
                 slots.trust(self.exchange.subject());
-                self.peer.farewell(Farewell::empty(subject));
+                self.peer.send_later(DeferredSend::empty(subject));
             }
             Release::Linger => {
                 let inner = &self.peer.inner;

@@ -27,7 +27,7 @@ where
         session: SessionName,
     ) {
         let intake = Arc::clone(self);
-        self.crew.tasks.spawn(async move {
+        self.spawner.tasks.spawn(async move {
             let call = intake.receive_later(message, arrived, session).await;
             if let Some(call) = call {
                 run_call(intake, call).await;
@@ -77,7 +77,7 @@ where
         admission: Admission,
     ) {
         let intake = Arc::clone(self);
-        self.crew.tasks.spawn(async move {
+        self.spawner.tasks.spawn(async move {
             let Some(auth) = &intake.peer.inner.config.auth else {
                 return;
             };

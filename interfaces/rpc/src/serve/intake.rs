@@ -26,7 +26,7 @@ use crate::local::{Listed, Switchboard, TakeIn};
 use crate::params::Params;
 use crate::peer::Peer;
 use crate::respond::{Inbound, Responder};
-use crate::start::{Crew, Starter};
+use crate::start::{Spawner, Starter};
 
 /// How many calls are started one after the other in one task. More that have come meanwhile are
 /// started in tasks of their own, which other workers may take.
@@ -107,7 +107,7 @@ pub(super) struct Intake<H> {
     pub(super) queue: String,
     pub(super) options: ServeOptions,
     pub(super) handler: H,
-    pub(super) crew: Crew,
+    pub(super) spawner: Spawner,
     pub(super) detour: Arc<Detour>,
     pub(super) abort: CancellationToken,
     /// What keeps the function for calls under way in this process.
@@ -137,7 +137,9 @@ where
         let row = arrived.row();
         if row.len() == ROW {
             let intake = Arc::clone(self);
-            self.crew.tasks.spawn(async move { intake.start_row(row) });
+            self.spawner
+                .tasks
+                .spawn(async move { intake.start_row(row) });
         } else {
             self.start_row(row);
         }
@@ -160,9 +162,9 @@ where
             call.coming = begins_apart.then(|| self.options.limiter.coming());
             let running = Box::pin(run_call(Arc::clone(self), call));
             if begins_apart {
-                self.crew.begin(running);
+                self.spawner.begin(running);
             } else {
-                self.detour.learn(starter.start(running, &self.crew));
+                self.detour.learn(starter.start(running, &self.spawner));
             }
         }
     }
@@ -324,9 +326,9 @@ where
         call.coming = Some(self.options.limiter.coming());
         let running = Box::pin(run_call(Arc::clone(&self), call));
         if self.detour.is_on() {
-            self.crew.begin(running);
+            self.spawner.begin(running);
         } else {
-            self.crew.join(running);
+            self.spawner.join(running);
         }
     }
 
@@ -364,8 +366,8 @@ where
             leave: (may_leave && self.lets_leave()).then_some(Leave::Direct),
             coming: self.detour.is_on().then(|| limiter.coming()),
         };
-        let (crew, detour) = (self.crew.clone(), Arc::clone(&self.detour));
-        let tracked = self.crew.tasks.token();
+        let (spawner, detour) = (self.spawner.clone(), Arc::clone(&self.detour));
+        let tracked = self.spawner.tasks.token();
         let work = async move {
             let _tracked = tracked;
             run_call(Arc::clone(&self), call).await;
@@ -378,6 +380,6 @@ where
             }
             answer
         };
-        Ok(Running::new(Box::pin(work), crew, &detour))
+        Ok(Running::new(Box::pin(work), spawner, &detour))
     }
 }

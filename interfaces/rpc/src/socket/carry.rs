@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::frame::{BadFrame, Frame, GREETING, Request};
 use super::line::{Line, MAX_FUNCTIONS};
-use super::weight::{Kept, Load, Strangers};
+use super::weight::{Kept, Load, UnauthenticatedBytes};
 use crate::auth::{Came, LineEnd};
 use crate::handing::again_late;
 use crate::header;
@@ -73,7 +73,7 @@ pub(super) async fn carry(
     mut stream: UnixStream,
     board: &Switchboard,
     end: LineEnd,
-    strangers: &Strangers,
+    unauthenticated: &UnauthenticatedBytes,
     stop: &CancellationToken,
 ) -> Result<(), LineError> {
     greet(&mut stream).await?;
@@ -89,7 +89,7 @@ pub(super) async fn carry(
     let (queued, answered) = mpsc::channel(ANSWERS);
     let answers = Answers {
         queue: queued,
-        load: Load::new(strangers),
+        load: Load::new(unauthenticated),
         line: Arc::clone(&line),
     };
     let reading = Reading {

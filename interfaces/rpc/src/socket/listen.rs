@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::carry::carry;
-use super::weight::Strangers;
+use super::weight::UnauthenticatedBytes;
 use crate::auth::LineEnd;
 use crate::local::Switchboard;
-use crate::quiet::Pace;
+use crate::throttle::LogThrottle;
 
 /// How long a connection may take.
 const CONNECTED: Duration = Duration::from_secs(5);
@@ -236,10 +236,10 @@ fn own_user() -> u32 {
 /// line in the log, one a second is told.
 #[derive(Debug, Default)]
 struct Shared {
-    strangers: Strangers,
-    full: Pace,
-    refused: Pace,
-    broken: Pace,
+    unauthenticated: UnauthenticatedBytes,
+    full: LogThrottle,
+    refused: LogThrottle,
+    broken: LogThrottle,
 }
 
 impl Shared {
@@ -280,7 +280,7 @@ async fn join(
     if !shared.lets_in(&stream) {
         return;
     }
-    match carry(stream, board, end, &shared.strangers, stop).await {
+    match carry(stream, board, end, &shared.unauthenticated, stop).await {
         Ok(()) => tracing::debug!("a line to another process has ended"),
         Err(error) => {
             if let Some(untold) = shared.broken.turn() {

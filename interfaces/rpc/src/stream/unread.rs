@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{ByteReader, ByteWriter};
 use crate::error::{CallError, RemoteError};
 use crate::exchange::UNREAD;
-use crate::peer::Farewell;
+use crate::peer::DeferredSend;
 
 impl ByteReader {
     /// Notes that all has been read, as the data itself says: that no more is read needs no word.
@@ -25,9 +25,9 @@ impl Drop for ByteReader {
             return;
         }
         if let Some(place) = self.guard.exchange.leave_unread(&self.path) {
-            self.guard.peer.farewell(Farewell {
+            self.guard.peer.send_later(DeferredSend {
                 payload: Bytes::from(UNREAD.to_string()),
-                ..Farewell::empty(place)
+                ..DeferredSend::empty(place)
             });
         }
     }
@@ -71,10 +71,10 @@ impl ByteWriter {
         let error = CallError::SlowReader { buffered };
         if let Some(reader) = self.guard.exchange.remote() {
             let told = RemoteError::new(RemoteError::FAILED, error.to_string());
-            self.guard.peer.farewell(Farewell {
+            self.guard.peer.send_later(DeferredSend {
                 headers: Some(told.headers()),
                 payload: told.payload(),
-                ..Farewell::empty(reader.root)
+                ..DeferredSend::empty(reader.root)
             });
         }
         self.broke_off();

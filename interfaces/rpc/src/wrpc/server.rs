@@ -38,7 +38,7 @@ pub struct Server {
 }
 
 /// The resources whose functions are served. What makes one gives a handle back, which a host of 1.9
-/// reads to the end of the results, and not to its own (wrpc page, 3.1).
+/// reads to the end of the results, and not to its own.
 #[derive(Debug, Default)]
 struct Resources(RwLock<HashMap<String, HashSet<String>>>);
 

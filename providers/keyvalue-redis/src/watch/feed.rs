@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use lattice_provider_sdk::keyvalue::watch::{Change, Line, Watched};
+use lattice_provider_sdk::keyvalue::watch::{Change, ChangeSender, Watched};
 use redis::RedisError;
 use redis::aio::{PubSubSink, PubSubStream};
 
@@ -82,7 +82,7 @@ impl Feed {
     }
 
     /// Puts every change into the line, until the subscription is lost.
-    pub(crate) async fn run(&mut self, line: &Line) {
+    pub(crate) async fn run(&mut self, line: &ChangeSender) {
         let Self {
             sink,
             messages,

@@ -1,13 +1,13 @@
 //! Telling components of keys that change.
 //!
 //! A link with a key-value provider as source of `wasi:keyvalue/watcher` names keys; the component
-//! at its other end is told when they are set or deleted, whoever did it. A [`Teller`] calls the
+//! at its other end is told when they are set or deleted, whoever did it. A [`ChangeNotifier`] calls the
 //! component; where the backend remembers nothing for who was away, a [`relay`] stands between the
 //! two, and a store that tells nobody of changes is looked at by a [`Scanner`].
 
+mod notifier;
 mod relay;
 mod scan;
-mod teller;
 
 use std::collections::HashMap;
 
@@ -15,9 +15,9 @@ use bytes::Bytes;
 
 use crate::settings::{InvalidSetting, Settings};
 
-pub use relay::{Changes, LONGEST_PAUSE, Line, Look, PAUSE, line, relay};
+pub use notifier::ChangeNotifier;
+pub use relay::{ChangeSender, Changes, LONGEST_PAUSE, PAUSE, ReadCurrent, line, relay};
 pub use scan::{REMEMBERED, Scan, Scanner};
-pub use teller::Teller;
 
 /// The most keys of one link.
 const MOST_KEYS: usize = 10_000;
@@ -26,7 +26,7 @@ const EXPECTED: &str = "a list such as `SET@key,DEL@key`";
 
 /// What a component wants to know about a key.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct WatchFilter {
     /// When it is set.
     pub set: bool,
     /// When it is deleted.
@@ -45,7 +45,7 @@ pub enum Change {
 /// The watched keys of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watched {
-    keys: HashMap<String, Wanted>,
+    keys: HashMap<String, WatchFilter>,
 }
 
 impl Watched {
@@ -64,7 +64,7 @@ impl Watched {
             value: part.to_owned(),
             expected: EXPECTED.to_owned(),
         };
-        let mut keys: HashMap<String, Wanted> = HashMap::new();
+        let mut keys: HashMap<String, WatchFilter> = HashMap::new();
         for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
             let (kind, key) = part.split_once('@').ok_or_else(|| invalid(part))?;
             let wanted = keys.entry(key.to_owned()).or_default();
@@ -93,14 +93,14 @@ impl Watched {
 
     /// What is wanted of a key.
     #[must_use]
-    pub fn wanted(&self, key: &str) -> Wanted {
+    pub fn wanted(&self, key: &str) -> WatchFilter {
         self.keys.get(key).copied().unwrap_or_default()
     }
 
     /// What is wanted of any key.
     #[must_use]
-    pub fn wanted_at_all(&self) -> Wanted {
-        Wanted {
+    pub fn wanted_at_all(&self) -> WatchFilter {
+        WatchFilter {
             set: self.keys.values().any(|wanted| wanted.set),
             delete: self.keys.values().any(|wanted| wanted.delete),
         }
@@ -114,13 +114,13 @@ mod tests {
     #[test]
     fn keys_are_listed_with_what_is_wanted() {
         let watched = Watched::parse("SET@user:1, del@user:1,Set@a@b,").unwrap();
-        let both = Wanted {
+        let both = WatchFilter {
             set: true,
             delete: true,
         };
         assert_eq!(watched.wanted("user:1"), both);
         assert!(watched.wanted("a@b").set);
-        assert_eq!(watched.wanted("other"), Wanted::default());
+        assert_eq!(watched.wanted("other"), WatchFilter::default());
         assert_eq!(watched.keys().count(), 2);
         assert_eq!(watched.wanted_at_all(), both);
         assert!(!Watched::parse("SET@a").unwrap().wanted_at_all().delete);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::claim::{Claim, Place};
+use super::claim::{Claim, LockName};
 use crate::describe::Features;
 use crate::error::LinkError;
 
@@ -63,7 +63,7 @@ pub trait Locks: Send + Sync + 'static {
     /// [`LockError`]
     fn inspect(
         &self,
-        place: &Place,
+        place: &LockName,
     ) -> impl Future<Output = Result<Option<Holder>, LockError>> + Send;
 
     /// What the backend can do, besides the bounds of leases.

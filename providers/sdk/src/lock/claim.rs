@@ -12,14 +12,14 @@ const SECRET: usize = 16;
 
 /// One lock among all of a backend.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct LockName {
     /// The store; empty for the one that a link calls its own.
     pub store: String,
     /// The name within it.
     pub name: String,
 }
 
-impl Place {
+impl LockName {
     /// Reads what a component says through the link `link_name`: the empty store, `default` and the
     /// name of the link are the link's own.
     ///
@@ -59,7 +59,7 @@ impl Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// Which lock.
-    pub place: Place,
+    pub place: LockName,
     /// The component.
     pub owner: String,
     /// What only the one who made the claim can know: letters and digits.
@@ -72,7 +72,7 @@ impl Claim {
     /// # Errors
     ///
     /// [`LockError::Unavailable`] when the system gives no random bytes.
-    pub fn new(place: Place, owner: impl Into<String>) -> Result<Self, LockError> {
+    pub fn new(place: LockName, owner: impl Into<String>) -> Result<Self, LockError> {
         let secret = crate::random::hex(SECRET)
             .map_err(|e| LockError::unavailable(format!("there are no random numbers: {e}")))?;
         Ok(Self {
@@ -100,7 +100,7 @@ impl Claim {
         if !is_secret(secret) {
             return Err(LockError::NotHeld);
         }
-        let place = Place::read(store, name, link_name).map_err(|_| LockError::NotHeld)?;
+        let place = LockName::read(store, name, link_name).map_err(|_| LockError::NotHeld)?;
         Ok(Self {
             place,
             owner: owner.into(),
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     fn claim(name: &str) -> Claim {
-        Claim::new(Place::read("", name, "main").unwrap(), "cart").unwrap()
+        Claim::new(LockName::read("", name, "main").unwrap(), "cart").unwrap()
     }
 
     #[test]
@@ -156,10 +156,10 @@ mod tests {
 
     #[test]
     fn names_have_bounds() {
-        assert!(Place::read("", "", "x").is_err());
-        assert!(Place::read("", &"a".repeat(513), "x").is_err());
-        assert!(Place::read(&"a".repeat(129), "a", "x").is_err());
-        assert!(Place::read(&"a".repeat(128), &"a".repeat(512), "x").is_ok());
+        assert!(LockName::read("", "", "x").is_err());
+        assert!(LockName::read("", &"a".repeat(513), "x").is_err());
+        assert!(LockName::read(&"a".repeat(129), "a", "x").is_err());
+        assert!(LockName::read(&"a".repeat(128), &"a".repeat(512), "x").is_ok());
     }
 
     #[test]

@@ -2,10 +2,10 @@
 //!
 //! For each link with the provider as source there is one campaign: it waits for the lock that the
 //! link names, tells the component that it is elected, keeps the lease alive, and tells the
-//! component when the office is lost. Every copy of a provider campaigns, so that one takes over
+//! component when the leadership is lost. Every copy of a provider campaigns, so that one takes over
 //! from another that died; at most one of them has the lock.
 //!
-//! The office is given up when the component answers its election with an error or cannot be
+//! The leadership is given up when the component answers its election with an error or cannot be
 //! reached, when the lease could not be renewed for so long that it might run out, when the link
 //! goes, and when the provider ends. The component is told before the lock is released, so that it
 //! has stopped when the next one begins; one that has never heard of its election has nothing to
@@ -13,7 +13,7 @@
 //! its time, up to which the component knows itself elected. A component that resigns by releasing
 //! the lease itself is told too.
 
-mod office;
+mod leadership;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +23,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::office::{End, Office, Trouble};
+use self::leadership::{End, Leadership, Trouble};
 use super::backend::{Granted, Lease, LockError, Locks, millis};
 use super::bindings::lattice::lock::leader;
-use super::claim::{Claim, Place};
+use super::claim::{Claim, LockName};
 use super::limits::Limits;
 use crate::backoff::Backoff;
 use crate::describe::Features;
@@ -38,7 +38,7 @@ use crate::{CallContext, Client, call_error};
 
 /// How long one wait for the lock takes at most, before the next begins.
 const WAIT: Duration = Duration::from_secs(30);
-/// The pauses after a failure, or an office that was given up.
+/// The pauses after a failure, or a leadership that was given up.
 const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long the component may take to hear that it has lost.
@@ -50,8 +50,8 @@ const TOLD: [&str; 2] = [RemoteError::FAILED, RemoteError::INTERRUPTED];
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Election {
     /// The lock that makes a leader.
-    pub place: Place,
-    /// How long an office lasts that is not kept.
+    pub place: LockName,
+    /// How long a leadership lasts that is not kept.
     pub ttl: Duration,
     /// What the link allows.
     pub limits: Limits,
@@ -75,7 +75,7 @@ impl Election {
             })
         })?;
         let store = settings.link_text("store").unwrap_or_default();
-        let place = Place::read(store, name, link.name.as_str());
+        let place = LockName::read(store, name, link.name.as_str());
         let place = place.map_err(|e| LinkError::invalid(e.text()))?;
         let ttl = limits.usual;
         let limits = *limits;
@@ -85,14 +85,14 @@ impl Election {
 
 /// One campaign, until it is ended.
 #[derive(Debug)]
-pub(crate) struct Campaign {
+pub(crate) struct Candidacy {
     stop: CancellationToken,
     task: Option<JoinHandle<()>>,
     trouble: Arc<Trouble>,
     features: Features,
 }
 
-impl Campaign {
+impl Candidacy {
     pub(crate) fn start<B: Locks>(
         session: &Session,
         link: &ProviderLink,
@@ -145,7 +145,7 @@ impl Campaign {
     }
 }
 
-impl Drop for Campaign {
+impl Drop for Candidacy {
     fn drop(&mut self) {
         self.stop.cancel();
     }
@@ -196,7 +196,7 @@ impl<B: Locks> Candidate<B> {
         let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
         while !self.stop.is_cancelled() {
             let held = match self.win().await {
-                Ok(Some(office)) => self.hold(office).await,
+                Ok(Some(leadership)) => self.hold(leadership).await,
                 Ok(None) => continue,
                 Err(error) => {
                     self.trouble.note(Some(&error));
@@ -214,7 +214,7 @@ impl<B: Locks> Candidate<B> {
     }
 
     /// Waits for the lock for a while.
-    async fn win(&self) -> Result<Option<Office>, LockError> {
+    async fn win(&self) -> Result<Option<Leadership>, LockError> {
         let claim = Claim::new(self.election.place.clone(), &*self.owner)?;
         let asked = Instant::now();
         let wait = self.locks.acquire(&claim, self.election.ttl, asked + WAIT);
@@ -226,13 +226,13 @@ impl<B: Locks> Candidate<B> {
         match won {
             Some(Ok(granted)) => {
                 self.trouble.note(None);
-                // How long it took to get it is not known, so a renewal begins the office.
+                // How long it took to get it is not known, so a renewal begins the leadership.
                 let asked = Instant::now();
                 match self.locks.renew(&claim, self.election.ttl).await {
                     Ok(kept) => {
                         let fence = granted.fence;
                         let kept = Granted { fence, ..kept };
-                        Ok(Some(Office::new(claim, asked, kept)))
+                        Ok(Some(Leadership::new(claim, asked, kept)))
                     }
                     Err(error) => {
                         self.give_back(&claim).await;
@@ -255,27 +255,27 @@ impl<B: Locks> Candidate<B> {
         }
     }
 
-    /// Leads until it ends; whether the component took the office.
-    async fn hold(&self, mut office: Office) -> bool {
-        let fence = office.fence;
+    /// Leads until it ends; whether the component took the leadership.
+    async fn hold(&self, mut leadership: Leadership) -> bool {
+        let fence = leadership.fence;
         tracing::info!(link = self.link, fence, "elected");
         let lease = Lease {
-            store: office.claim.place.store.clone(),
-            name: office.claim.place.name.clone(),
-            token: office.claim.token(),
+            store: leadership.claim.place.store.clone(),
+            name: leadership.claim.place.name.clone(),
+            token: leadership.claim.token(),
             fence,
-            ttl_ms: millis(office.ttl),
+            ttl_ms: millis(leadership.ttl),
         };
-        let elected = self.tell_elected(&lease, office.in_doubt());
+        let elected = self.tell_elected(&lease, leadership.in_doubt());
         tokio::pin!(elected);
         // The lease is kept while the component makes up its mind.
         let end = tokio::select! {
             biased;
-            end = self.keep(&mut office) => Err(end),
+            end = self.keep(&mut leadership) => Err(end),
             taken = &mut elected => Ok(taken),
         };
         let (end, took) = match end {
-            Ok(Told::Takes) => (self.keep(&mut office).await, true),
+            Ok(Told::Takes) => (self.keep(&mut leadership).await, true),
             Ok(Told::Declines | Told::Unreached) => (End::Declined, false),
             Ok(Told::Unknown) => (End::Unknown, false),
             Err(end) => (end, false),
@@ -283,17 +283,17 @@ impl<B: Locks> Candidate<B> {
         tracing::info!(link = self.link, fence, "not elected any more");
         let has_stopped = match end {
             End::Declined => true,
-            _ => self.tell_lost(&office).await,
+            _ => self.tell_lost(&leadership).await,
         };
         if has_stopped && !matches!(end, End::Lost) {
-            self.give_back(&office.claim).await;
+            self.give_back(&leadership.claim).await;
         }
         took
     }
 
-    async fn keep(&self, office: &mut Office) -> End {
+    async fn keep(&self, leadership: &mut Leadership) -> End {
         let (locks, ttl) = (&*self.locks, self.election.ttl);
-        office.keep(locks, ttl, &self.stop, &self.trouble).await
+        leadership.keep(locks, ttl, &self.stop, &self.trouble).await
     }
 
     async fn tell_elected(&self, lease: &Lease, deadline: Instant) -> Told {
@@ -316,16 +316,16 @@ impl<B: Locks> Candidate<B> {
             link,
             name,
             why,
-            "the elected component does not take office"
+            "the elected component does not take leadership"
         );
         told
     }
 
     /// Tells the component that it has lost; whether it leads no more, since it knows or is not there.
-    async fn tell_lost(&self, office: &Office) -> bool {
+    async fn tell_lost(&self, leadership: &Leadership) -> bool {
         let cx = self.cx(Instant::now() + LOST_LIMIT);
-        let name = &office.claim.place.name;
-        let called = leader::on_lost(&self.client, cx, name, office.fence).await;
+        let name = &leadership.claim.place.name;
+        let called = leader::on_lost(&self.client, cx, name, leadership.fence).await;
         let Err(error) = called.map_err(call_error) else {
             return true;
         };

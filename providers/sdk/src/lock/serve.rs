@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use super::backend::{Holder, Lease, LockError, Locks};
 use super::bindings;
 use super::bindings::exports::lattice::lock::lock::{self, Handler as _};
-use super::desk::{Ask, Desk};
-use super::leader::{Campaign, Election};
+use super::leader::{Candidacy, Election};
 use super::limits::Limits;
+use super::link_locks::{Ask, LinkLocks};
 use crate::backends::Backends;
 use crate::complaint;
 use crate::describe::Features;
@@ -25,14 +25,14 @@ const LOCK: &str = "lattice:lock/lock@0.1.0";
 
 /// All that a lock provider does for its links.
 #[derive(Debug)]
-pub struct Desks<B> {
+pub struct LockLinks<B> {
     session: Session,
-    backends: Arc<Backends<Desk<B>>>,
-    table: Mutex<HashMap<LinkKey, Arc<Desk<B>>>>,
-    campaigns: Mutex<HashMap<LinkKey, Campaign>>,
+    backends: Arc<Backends<LinkLocks<B>>>,
+    table: Mutex<HashMap<LinkKey, Arc<LinkLocks<B>>>>,
+    candidacies: Mutex<HashMap<LinkKey, Candidacy>>,
 }
 
-impl<B: Locks> Desks<B> {
+impl<B: Locks> LockLinks<B> {
     /// Serves `lattice:lock/lock` until the provider stops.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl<B: Locks> Desks<B> {
             session: session.clone(),
             backends,
             table: Mutex::default(),
-            campaigns: Mutex::default(),
+            candidacies: Mutex::default(),
         })
     }
 
@@ -83,28 +83,30 @@ impl<B: Locks> Desks<B> {
 
     /// Serves the component at the other end of a link.
     pub fn put(&self, link: &ProviderLink, locks: B, limits: Limits) {
-        let desk = Arc::new(Desk::new(locks, limits, link.name.as_str()));
-        self.table.lock().insert(link.key(), Arc::clone(&desk));
-        self.backends.put(link, desk);
+        let link_locks = Arc::new(LinkLocks::new(locks, limits, link.name.as_str()));
+        self.table
+            .lock()
+            .insert(link.key(), Arc::clone(&link_locks));
+        self.backends.put(link, link_locks);
     }
 
     /// Stops serving the component at the other end of a link; calls that wait fail.
     pub fn delete(&self, link: &ProviderLink) {
         self.backends.delete(link);
-        if let Some(desk) = self.table.lock().remove(&link.key()) {
-            desk.close();
+        if let Some(link_locks) = self.table.lock().remove(&link.key()) {
+            link_locks.close();
         }
     }
 
     /// Campaigns for the component at the other end of a link.
     pub fn campaign(&self, link: &ProviderLink, locks: B, election: Election) {
-        let campaign = Campaign::start(&self.session, link, Arc::new(locks), election);
-        self.campaigns.lock().insert(link.key(), campaign);
+        let campaign = Candidacy::start(&self.session, link, Arc::new(locks), election);
+        self.candidacies.lock().insert(link.key(), campaign);
     }
 
     /// Resigns for the component at the other end of a link, and tells it so.
     pub async fn resign(&self, link: &ProviderLink) {
-        let campaign = self.campaigns.lock().remove(&link.key());
+        let campaign = self.candidacies.lock().remove(&link.key());
         if let Some(campaign) = campaign {
             campaign.end().await;
         }
@@ -113,10 +115,10 @@ impl<B: Locks> Desks<B> {
     /// Resigns everywhere and gives up what is being acquired, by `until` at the latest.
     pub async fn shutdown(&self, until: Instant) {
         let desks: Vec<_> = self.table.lock().values().map(Arc::clone).collect();
-        desks.iter().for_each(|desk| desk.close());
-        let finished = desks.iter().map(|desk| desk.finished());
-        let campaigns = std::mem::take(&mut *self.campaigns.lock());
-        let ended = campaigns.into_values().map(Campaign::end);
+        desks.iter().for_each(|link_locks| link_locks.close());
+        let finished = desks.iter().map(|link_locks| link_locks.finished());
+        let candidacies = std::mem::take(&mut *self.candidacies.lock());
+        let ended = candidacies.into_values().map(Candidacy::end);
         let (finished, ended) = (
             futures::future::join_all(finished),
             futures::future::join_all(ended),
@@ -130,12 +132,12 @@ impl<B: Locks> Desks<B> {
     /// What the backend of a link can do.
     #[must_use]
     pub fn describe(&self, link: &ProviderLink) -> Features {
-        let Some(desk) = self.of(link) else {
-            let campaigns = self.campaigns.lock();
-            let campaign = campaigns.get(&link.key());
-            return campaign.map_or_else(Features::new, Campaign::features);
+        let Some(link_locks) = self.of(link) else {
+            let candidacies = self.candidacies.lock();
+            let campaign = candidacies.get(&link.key());
+            return campaign.map_or_else(Features::new, Candidacy::features);
         };
-        desk.limits.told(desk.backend.features())
+        link_locks.limits.told(link_locks.backend.features())
     }
 
     /// Looks whether the backend of a link is there.
@@ -145,22 +147,22 @@ impl<B: Locks> Desks<B> {
     /// [`LinkError`] says what is wrong with it.
     pub async fn check(&self, link: &ProviderLink) -> Result<(), LinkError> {
         match (link.role, self.of(link)) {
-            (LinkRole::Target, Some(desk)) => desk.backend.check().await,
+            (LinkRole::Target, Some(link_locks)) => link_locks.backend.check().await,
             (LinkRole::Target, None) => Ok(()),
-            (LinkRole::Source, _) => match self.campaigns.lock().get(&link.key()) {
+            (LinkRole::Source, _) => match self.candidacies.lock().get(&link.key()) {
                 Some(campaign) => campaign.check(),
                 None => Ok(()),
             },
         }
     }
 
-    fn of(&self, link: &ProviderLink) -> Option<Arc<Desk<B>>> {
+    fn of(&self, link: &ProviderLink) -> Option<Arc<LinkLocks<B>>> {
         self.table.lock().get(&link.key()).map(Arc::clone)
     }
 }
 
-/// Answers each call with the desk that its link names.
-struct Linked<B>(Arc<Backends<Desk<B>>>);
+/// Answers each call with the link_locks that its link names.
+struct Linked<B>(Arc<Backends<LinkLocks<B>>>);
 
 impl<B> Clone for Linked<B> {
     fn clone(&self) -> Self {
@@ -169,9 +171,9 @@ impl<B> Clone for Linked<B> {
 }
 
 impl<B> Linked<B> {
-    async fn of(&self, cx: &Context) -> Result<Arc<Desk<B>>, LockError> {
-        let desk = self.0.of(cx).await;
-        desk.map_err(|e| LockError::unavailable(e.to_string()))
+    async fn of(&self, cx: &Context) -> Result<Arc<LinkLocks<B>>, LockError> {
+        let link_locks = self.0.of(cx).await;
+        link_locks.map_err(|e| LockError::unavailable(e.to_string()))
     }
 }
 
@@ -218,16 +220,16 @@ impl<B: Locks> lock::Handler<Context> for Linked<B> {
 
     async fn renew(&self, cx: Context, store: String, token: String, ttl_ms: u32) -> Answer<Lease> {
         let work = async {
-            let desk = self.of(&cx).await?;
-            desk.renew(store, token, ttl_ms, owner(&cx)?).await
+            let link_locks = self.of(&cx).await?;
+            link_locks.renew(store, token, ttl_ms, owner(&cx)?).await
         };
         answer("renew", &cx, work.await)
     }
 
     async fn release(&self, cx: Context, store: String, token: String) -> Answer<()> {
         let work = async {
-            let desk = self.of(&cx).await?;
-            desk.release(&store, &token, owner(&cx)?).await
+            let link_locks = self.of(&cx).await?;
+            link_locks.release(&store, &token, owner(&cx)?).await
         };
         answer("release", &cx, work.await)
     }

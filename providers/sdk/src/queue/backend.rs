@@ -63,7 +63,7 @@ pub type Sent = Result<String, QueueError>;
 
 /// What a worker wants to receive. All of it has been checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Want {
+pub struct ReceiveOptions {
     /// Up to how many messages; from 1 to 256.
     pub max: usize,
     /// How long to wait for the first one. The others are not waited for.
@@ -75,7 +75,7 @@ pub struct Want {
 
 /// What is to be done about a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum About {
+pub enum DeliveryAction {
     /// Its lease ends in this way.
     Settle(Outcome),
     /// Its lease lasts so many milliseconds from now.
@@ -85,7 +85,7 @@ pub enum About {
 /// What copies of the provider can do about a delivery that another one has received, where
 /// deliveries are [`Queues::HELD_HERE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ByOthers {
+pub enum RemoteSettle {
     /// Nothing: when the one that received has ended, so has the lease.
     Never,
     /// All that is left to do, once that one has ended or has no such link any more.
@@ -131,8 +131,8 @@ pub trait Queues: Send + Sync + 'static {
 
     /// What other copies can do where deliveries are [`Queues::HELD_HERE`]. Where they can do anything,
     /// the [`ReceiptKey`] has to be one that they know; else it may be that of the process.
-    fn by_others(_about: &About) -> ByOthers {
-        ByOthers::Never
+    fn by_others(_about: &DeliveryAction) -> RemoteSettle {
+        RemoteSettle::Never
     }
 
     /// Whether dead letters of a queue would go to that queue itself. Nothing is rejected there then, and
@@ -175,7 +175,7 @@ pub trait Queues: Send + Sync + 'static {
     fn receive(
         &self,
         queue: &str,
-        want: Want,
+        want: ReceiveOptions,
     ) -> impl Future<Output = Result<Vec<Delivery>, QueueError>> + Send;
 
     /// Ends a lease: the message is gone, comes again (at once for `Retry(None)`), or goes to the
@@ -220,7 +220,7 @@ impl<B: Queues> Queues for Arc<B> {
     const COUNTS_GIVEN_BACK: bool = B::COUNTS_GIVEN_BACK;
     const HELD_HERE: bool = B::HELD_HERE;
 
-    fn by_others(about: &About) -> ByOthers {
+    fn by_others(about: &DeliveryAction) -> RemoteSettle {
         B::by_others(about)
     }
 
@@ -244,7 +244,11 @@ impl<B: Queues> Queues for Arc<B> {
         B::send_many(self, queue, messages).await
     }
 
-    async fn receive(&self, queue: &str, want: Want) -> Result<Vec<Delivery>, QueueError> {
+    async fn receive(
+        &self,
+        queue: &str,
+        want: ReceiveOptions,
+    ) -> Result<Vec<Delivery>, QueueError> {
         B::receive(self, queue, want).await
     }
 

@@ -12,7 +12,7 @@ use lattice_codec::{DecodeError, Reader, write};
 use lattice_rpc::{CallError, Context, IncomingCall, Reached, RemoteError};
 use tokio::time::Instant;
 
-use super::backend::{About, Outcome, QueueError, Queues};
+use super::backend::{DeliveryAction, Outcome, QueueError, Queues};
 use super::serve::Links;
 use crate::backends::NoLink;
 use crate::backoff::Backoff;
@@ -124,7 +124,7 @@ pub(crate) async fn ask(
     session: &Session,
     home: &str,
     cx: &Context,
-    (queue, receipt, about): (&str, &str, &About),
+    (queue, receipt, about): (&str, &str, &DeliveryAction),
     until: Instant,
 ) -> Told {
     let instance = format!("{INTERFACE}-{home}");
@@ -177,23 +177,23 @@ fn asked(error: &CallError) -> Duration {
     }
 }
 
-fn params(queue: &str, receipt: &str, about: &About) -> Bytes {
+fn params(queue: &str, receipt: &str, about: &DeliveryAction) -> Bytes {
     let mut out = BytesMut::new();
     write::string(&mut out, queue);
     write::string(&mut out, receipt);
     match about {
-        About::Settle(Outcome::Ack) => write::uleb(&mut out, 0),
-        About::Settle(Outcome::Retry(delay)) => {
+        DeliveryAction::Settle(Outcome::Ack) => write::uleb(&mut out, 0),
+        DeliveryAction::Settle(Outcome::Retry(delay)) => {
             write::uleb(&mut out, 1);
             write::option(&mut out, *delay, |out, delay| {
                 write::uleb(out, delay.into())
             });
         }
-        About::Settle(Outcome::Reject(why)) => {
+        DeliveryAction::Settle(Outcome::Reject(why)) => {
             write::uleb(&mut out, 2);
             write::string(&mut out, why);
         }
-        About::Extend(lease) => {
+        DeliveryAction::Extend(lease) => {
             write::uleb(&mut out, 3);
             write::uleb(&mut out, (*lease).into());
         }
@@ -201,14 +201,14 @@ fn params(queue: &str, receipt: &str, about: &About) -> Bytes {
     out.freeze()
 }
 
-fn read(params: Bytes) -> Result<(String, String, About), DecodeError> {
+fn read(params: Bytes) -> Result<(String, String, DeliveryAction), DecodeError> {
     let mut reader = Reader::new(params);
     let (queue, receipt) = (reader.string()?, reader.string()?);
     let about = match reader.case("about", 4)? {
-        0 => About::Settle(Outcome::Ack),
-        1 => About::Settle(Outcome::Retry(reader.option(Reader::u32)?)),
-        2 => About::Settle(Outcome::Reject(reader.string()?)),
-        _ => About::Extend(reader.u32()?),
+        0 => DeliveryAction::Settle(Outcome::Ack),
+        1 => DeliveryAction::Settle(Outcome::Retry(reader.option(Reader::u32)?)),
+        2 => DeliveryAction::Settle(Outcome::Reject(reader.string()?)),
+        _ => DeliveryAction::Extend(reader.u32()?),
     };
     reader.finish()?;
     Ok((queue, receipt, about))
@@ -261,11 +261,11 @@ mod tests {
     #[test]
     fn what_is_asked_is_read() {
         let all = [
-            About::Settle(Outcome::Ack),
-            About::Settle(Outcome::Retry(None)),
-            About::Settle(Outcome::Retry(Some(300))),
-            About::Settle(Outcome::Reject("why".into())),
-            About::Extend(70_000),
+            DeliveryAction::Settle(Outcome::Ack),
+            DeliveryAction::Settle(Outcome::Retry(None)),
+            DeliveryAction::Settle(Outcome::Retry(Some(300))),
+            DeliveryAction::Settle(Outcome::Reject("why".into())),
+            DeliveryAction::Extend(70_000),
         ];
         for about in all {
             let got = read(params("jobs", "receipt", &about));

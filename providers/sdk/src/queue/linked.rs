@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::backend::{Delivery, Depth, Message, Outcome, QueueError, Queues, Sent, Want};
+use super::backend::{Delivery, Depth, Message, Outcome, QueueError, Queues, ReceiveOptions, Sent};
 use super::checks;
 use super::names::Names;
 use super::receipt::{Holder, Scope};
@@ -150,7 +150,7 @@ impl<B: Queues> Linked<B> {
             let wait = until.saturating_duration_since(Instant::now());
             let got = self
                 .queues
-                .receive(&queue, Want { max, wait, lease })
+                .receive(&queue, ReceiveOptions { max, wait, lease })
                 .await?;
             let came = !got.is_empty();
             let kept = self.without_the_dead(&queue, got).await;
@@ -304,7 +304,11 @@ pub(crate) mod tests {
             Err(QueueError::unsupported("sending"))
         }
 
-        async fn receive(&self, _queue: &str, _want: Want) -> Result<Vec<Delivery>, QueueError> {
+        async fn receive(
+            &self,
+            _queue: &str,
+            _want: ReceiveOptions,
+        ) -> Result<Vec<Delivery>, QueueError> {
             Ok(Vec::new())
         }
 

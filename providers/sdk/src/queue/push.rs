@@ -17,7 +17,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::backend::{Delivery, Queues, Want};
+use super::backend::{Delivery, Queues, ReceiveOptions};
 use super::checks::MOST_RECEIVED;
 use super::linked::Linked;
 use crate::backoff::Backoff;
@@ -175,7 +175,7 @@ async fn receive<B: Queues>(
     max: usize,
     leaving: &CancellationToken,
 ) -> Option<Result<Vec<Delivery>, super::QueueError>> {
-    let want = Want {
+    let want = ReceiveOptions {
         max,
         wait: B::POLL,
         lease: worker.linked.lease(),

@@ -7,7 +7,7 @@ use lattice_rpc::{Context, RemoteError};
 use tokio::time::Instant;
 
 use super::backend::{
-    About, ByOthers, Delivery, Depth, Message, Outcome, QueueError, Queues, Sent,
+    Delivery, DeliveryAction, Depth, Message, Outcome, QueueError, Queues, RemoteSettle, Sent,
 };
 use super::bindings;
 use super::bindings::exports::lattice::queue::consumer::{self, Handler as _};
@@ -109,7 +109,7 @@ impl<B: Queues> Links<B> {
         cx: &Context,
         queue: &str,
         receipt: &str,
-        about: About,
+        about: DeliveryAction,
     ) -> Result<(), QueueError> {
         let marked = elsewhere::split(receipt).filter(|_| B::HELD_HERE);
         let (home, receipt) = marked.unwrap_or(("", receipt));
@@ -126,10 +126,10 @@ impl<B: Queues> Links<B> {
         cx: &Context,
         scope: Scope<'_>,
         receipt: &str,
-        about: About,
+        about: DeliveryAction,
     ) -> Result<(), QueueError> {
         let others = B::by_others(&about);
-        if others == ByOthers::First {
+        if others == RemoteSettle::First {
             let done = about_with(&*self.of(cx).await?, scope, receipt, about.clone()).await;
             if done != Err(QueueError::ReceiptExpired) {
                 return done;
@@ -138,7 +138,7 @@ impl<B: Queues> Links<B> {
         let left = cx.deadline.saturating_duration_since(Instant::now());
         let until = match others {
             // The rest is for doing it here, before a lease of half a minute has run out.
-            ByOthers::UnlessAnswered => Instant::now() + (left / 2).min(ASKED_FOR),
+            RemoteSettle::UnlessAnswered => Instant::now() + (left / 2).min(ASKED_FOR),
             _ => cx.deadline - left.min(WAY_BACK),
         };
         let asked = (scope.queue, receipt, &about);
@@ -151,7 +151,7 @@ impl<B: Queues> Links<B> {
             // Whoever had the lease has ended, and the lease with it.
             Told::Ended => Err(QueueError::ReceiptExpired),
             // What it knew of a longer lease has gone with its link.
-            Told::Unlinked(_) if others == ByOthers::First => Err(QueueError::ReceiptExpired),
+            Told::Unlinked(_) if others == RemoteSettle::First => Err(QueueError::ReceiptExpired),
             Told::Unlinked(why) | Told::Silent(why) => Err(QueueError::unavailable(format!(
                 "the copy of the provider that received the message: {why}"
             ))),
@@ -164,7 +164,7 @@ impl<B: Queues> Links<B> {
         cx: &Context,
         queue: &str,
         receipt: &str,
-        about: About,
+        about: DeliveryAction,
     ) -> Result<Result<(), QueueError>, RemoteError> {
         let linked = self.backends.of(cx).await;
         let linked = linked.map_err(|error| elsewhere::no_link(&error))?;
@@ -180,22 +180,25 @@ async fn about_with<B: Queues>(
     linked: &Linked<B>,
     scope: Scope<'_>,
     receipt: &str,
-    about: About,
+    about: DeliveryAction,
 ) -> Result<(), QueueError> {
     match about {
-        About::Settle(how) => linked.settle(scope, receipt, how).await,
-        About::Extend(lease) => linked.extend(scope, receipt, lease).await,
+        DeliveryAction::Settle(how) => linked.settle(scope, receipt, how).await,
+        DeliveryAction::Extend(lease) => linked.extend(scope, receipt, lease).await,
     }
 }
 
 /// Whether others do now what the copy that received a message has not done.
-fn is_for_others(told: &Told, others: ByOthers) -> bool {
+fn is_for_others(told: &Told, others: RemoteSettle) -> bool {
     match told {
         Told::Answer(_) => false,
         Told::Ended | Told::Unlinked(_) => {
-            matches!(others, ByOthers::OnceEnded | ByOthers::UnlessAnswered)
+            matches!(
+                others,
+                RemoteSettle::OnceEnded | RemoteSettle::UnlessAnswered
+            )
         }
-        Told::Silent(_) => others == ByOthers::UnlessAnswered,
+        Told::Silent(_) => others == RemoteSettle::UnlessAnswered,
     }
 }
 
@@ -264,7 +267,7 @@ impl<B: Queues> consumer::Handler<Context> for Links<B> {
         receipt: String,
         how: Outcome,
     ) -> Answer<()> {
-        let done = self.about(&cx, &queue, &receipt, About::Settle(how));
+        let done = self.about(&cx, &queue, &receipt, DeliveryAction::Settle(how));
         answer("settle", &cx, &queue, done.await)
     }
 
@@ -275,7 +278,7 @@ impl<B: Queues> consumer::Handler<Context> for Links<B> {
         receipt: String,
         lease_ms: u32,
     ) -> Answer<()> {
-        let done = self.about(&cx, &queue, &receipt, About::Extend(lease_ms));
+        let done = self.about(&cx, &queue, &receipt, DeliveryAction::Extend(lease_ms));
         answer("extend", &cx, &queue, done.await)
     }
 

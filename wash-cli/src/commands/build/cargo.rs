@@ -1,5 +1,6 @@
-//! Runs Cargo and finds what it made.
+//! Runs Cargo and finds what it made; reads what a manifest says.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -75,6 +76,51 @@ impl CargoBuild<'_> {
             None => error.hint("read the messages above"),
         }
     }
+}
+
+/// What the manifest of a package says of it.
+#[derive(Debug, Default)]
+pub(super) struct Manifest {
+    pub(super) name: Option<String>,
+    pub(super) version: Option<String>,
+    /// The name of its library, if it has one.
+    pub(super) library: Option<String>,
+}
+
+impl Manifest {
+    /// That of the package in a folder. One that cannot be read says nothing: Cargo tells why.
+    pub(super) fn of(folder: &Path) -> Self {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let manifest = manifest(folder);
+        let package = &manifest["package"];
+        let name = text(&package["name"]);
+        let has_library = manifest["lib"].is_object() || folder.join("src/lib.rs").is_file();
+        let usual = name.as_ref().map(|name| name.replace('-', "_"));
+        let library = text(&manifest["lib"]["name"]).or(usual);
+        let version = match package["version"].is_object() {
+            true => inherited_version(folder),
+            false => text(&package["version"]),
+        };
+        Self {
+            name,
+            version,
+            library: library.filter(|_| has_library),
+        }
+    }
+}
+
+fn manifest(folder: &Path) -> Value {
+    let text = fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
+    toml::from_str(&text).unwrap_or_default()
+}
+
+/// The version that the workspace around a package has for all of its own.
+fn inherited_version(folder: &Path) -> Option<String> {
+    let folder = folder.canonicalize().ok()?;
+    folder.ancestors().find_map(|folder| {
+        let version = &manifest(folder)["workspace"]["package"]["version"];
+        version.as_str().map(str::to_owned)
+    })
 }
 
 /// The files of `compiler-artifact` messages whose package lies in `folder`, in order.

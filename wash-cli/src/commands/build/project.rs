@@ -5,30 +5,36 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::cargo::Manifest;
 use crate::error::{CliError, Code, Result};
+use crate::keys::SigningArgs;
 
-pub(super) const PROJECT_FILE: &str = "wasmcloud.toml";
+pub(crate) const PROJECT_FILE: &str = "wasmcloud.toml";
 
 /// A project with every default filled in.
 #[derive(Debug)]
-pub(super) struct Project {
+pub(crate) struct Project {
     /// Where builds run.
-    pub(super) folder: PathBuf,
+    pub(crate) folder: PathBuf,
     /// Where results go; a plain Cargo project leaves them in its target folder.
-    pub(super) build_folder: Option<PathBuf>,
-    pub(super) name: Option<String>,
-    pub(super) version: Option<String>,
-    pub(super) revision: Option<i32>,
-    pub(super) language: String,
-    pub(super) kind: Kind,
-    pub(super) component: ComponentSection,
-    pub(super) provider: ProviderSection,
-    pub(super) rust: RustSection,
+    pub(crate) build_folder: Option<PathBuf>,
+    /// Where its WIT lies, if it has any.
+    pub(crate) wit: PathBuf,
+    pub(crate) name: Option<String>,
+    /// What the file of a component is called without its end.
+    pub(crate) wasm_name: Option<String>,
+    pub(crate) version: Option<String>,
+    pub(crate) revision: Option<i32>,
+    pub(crate) language: String,
+    pub(crate) kind: Kind,
+    pub(crate) component: ComponentSection,
+    pub(crate) provider: ProviderSection,
+    pub(crate) rust: RustSection,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     #[serde(alias = "actor")]
     Component,
     Provider,
@@ -37,32 +43,34 @@ pub(super) enum Kind {
 /// `[component]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct ComponentSection {
-    pub(super) wasm_target: Option<String>,
-    pub(super) wasip1_adapter_path: Option<PathBuf>,
-    pub(super) build_artifact: Option<PathBuf>,
-    pub(super) build_command: Option<String>,
-    pub(super) destination: Option<PathBuf>,
-    pub(super) key_directory: Option<PathBuf>,
-    pub(super) tags: Option<Vec<String>>,
-    pub(super) call_alias: Option<String>,
+pub(crate) struct ComponentSection {
+    pub(crate) wasm_target: Option<String>,
+    pub(crate) wasip1_adapter_path: Option<PathBuf>,
+    pub(crate) build_artifact: Option<PathBuf>,
+    pub(crate) build_command: Option<String>,
+    pub(crate) destination: Option<PathBuf>,
+    pub(crate) key_directory: Option<PathBuf>,
+    pub(crate) tags: Option<Vec<String>>,
+    pub(crate) call_alias: Option<String>,
 }
 
 /// `[provider]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct ProviderSection {
-    pub(super) rust_target: Option<String>,
-    pub(super) bin_name: Option<String>,
+pub(crate) struct ProviderSection {
+    pub(crate) vendor: Option<String>,
+    pub(crate) key_directory: Option<PathBuf>,
+    pub(crate) rust_target: Option<String>,
+    pub(crate) bin_name: Option<String>,
 }
 
 /// `[rust]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct RustSection {
-    pub(super) cargo_path: Option<PathBuf>,
-    pub(super) target_path: Option<PathBuf>,
-    pub(super) debug: bool,
+pub(crate) struct RustSection {
+    pub(crate) cargo_path: Option<PathBuf>,
+    pub(crate) target_path: Option<PathBuf>,
+    pub(crate) debug: bool,
 }
 
 /// The file as written. Keys this version does not use are left alone.
@@ -75,6 +83,7 @@ struct ProjectFile {
     version: Option<String>,
     revision: Option<i32>,
     path: Option<PathBuf>,
+    wit: Option<PathBuf>,
     build: Option<PathBuf>,
     #[serde(default)]
     component: ComponentSection,
@@ -86,7 +95,7 @@ struct ProjectFile {
 
 impl Project {
     /// Finds the project: the path given, else this folder, else the nearest folder above.
-    pub(super) fn find(given: Option<&Path>) -> Result<Self> {
+    pub(crate) fn find(given: Option<&Path>) -> Result<Self> {
         if let Some(path) = given {
             return Self::at(path);
         }
@@ -107,6 +116,20 @@ impl Project {
             (None, Some(cargo)) => Ok(Self::cargo(cargo)),
             (None, None) => Err(nothing_in(&here)),
         }
+    }
+
+    /// The keys to sign with, where the project file names this folder of keys.
+    pub(crate) fn keys(&self, given: &SigningArgs, folder: Option<&Path>) -> SigningArgs {
+        match (&given.keys.directory, folder) {
+            (None, Some(folder)) => given.in_folder(Some(&self.folder.join(folder))),
+            _ => given.clone(),
+        }
+    }
+
+    /// That of the project file in this very folder, if there is one.
+    pub(crate) fn here() -> Result<Option<Self>> {
+        let file = Path::new(PROJECT_FILE);
+        file.is_file().then(|| Self::read(file)).transpose()
     }
 
     fn at(path: &Path) -> Result<Self> {
@@ -135,7 +158,9 @@ impl Project {
         Self {
             folder: folder.to_owned(),
             build_folder: None,
+            wit: folder.join("wit"),
             name: None,
+            wasm_name: None,
             version: None,
             revision: None,
             language: "rust".to_owned(),
@@ -162,14 +187,25 @@ impl Project {
         let folder = file
             .path
             .map_or_else(|| base.to_owned(), |path| base.join(path));
-        let build = file.build.unwrap_or_else(|| PathBuf::from("build"));
+        // What is named is so from here, and lies in the folder of the project otherwise.
+        let within = |given: Option<PathBuf>, usual: &str| {
+            given.map_or_else(|| folder.join(usual), |path| base.join(path))
+        };
+        let language = file.language.trim().to_lowercase();
+        let manifest = match language.as_str() {
+            "rust" => Manifest::of(&folder),
+            _ => Manifest::default(),
+        };
+        let name = file.name.or(manifest.name);
         Ok(Self {
-            build_folder: Some(base.join(build)),
+            build_folder: Some(within(file.build, "build")),
+            wit: within(file.wit, "wit"),
             folder,
-            name: file.name,
-            version: file.version,
+            wasm_name: manifest.library.or_else(|| name.clone()),
+            name,
+            version: file.version.or(manifest.version),
             revision: file.revision,
-            language: file.language.to_lowercase(),
+            language,
             kind: file.kind,
             component: file.component,
             provider: file.provider,
@@ -219,6 +255,43 @@ mod tests {
             Some("wasm32-wasip2")
         );
         assert!(project.build_folder.unwrap().ends_with("build"));
+    }
+
+    #[test]
+    fn a_rust_project_has_its_name_and_version_from_cargo() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        file("Cargo.toml", "[workspace.package]\nversion = '0.3.0'\n");
+        file("app/src/lib.rs", "");
+        file(
+            "app/Cargo.toml",
+            "[package]\nname = 'my-app'\nversion.workspace = true\n",
+        );
+        file(
+            "app/wasmcloud.toml",
+            "language = 'rust'\ntype = 'component'\n",
+        );
+        let app = || Project::find(Some(&folder.path().join("app"))).unwrap();
+        let project = app();
+        assert_eq!(project.name.as_deref(), Some("my-app"));
+        assert_eq!(project.version.as_deref(), Some("0.3.0"));
+        assert_eq!(project.wasm_name.as_deref(), Some("my_app"));
+        file(
+            "app/Cargo.toml",
+            "[package]\nname = 'my-app'\nversion = '1.0.0'\n[lib]\nname = 'core'\n",
+        );
+        file(
+            "app/wasmcloud.toml",
+            "language = 'rust'\ntype = 'component'\nname = 'shop'\n",
+        );
+        let project = app();
+        assert_eq!(project.name.as_deref(), Some("shop"));
+        assert_eq!(project.version.as_deref(), Some("1.0.0"));
+        assert_eq!(project.wasm_name.as_deref(), Some("core"));
     }
 
     #[test]

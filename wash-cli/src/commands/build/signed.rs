@@ -19,12 +19,7 @@ pub(super) fn sign(
     given: &SigningArgs,
     ui: &Ui,
 ) -> Result<PathBuf> {
-    let mut keys = given.clone();
-    let folder = project.component.key_directory.as_ref();
-    keys.keys.directory = keys
-        .keys
-        .directory
-        .or_else(|| Some(project.folder.join(folder?)));
+    let keys = project.keys(given, project.component.key_directory.as_deref());
     let destination = project.component.destination.as_ref();
     let destination = destination.map(|path| project.folder.join(path));
     if let Some(parent) = destination.as_deref().and_then(Path::parent) {

@@ -7,7 +7,8 @@ use lattice_claims::{ComponentMetadata, KeyKind, sign_component};
 use lattice_core::reply::message_chain;
 use serde_json::Value;
 
-use super::TimeArgs;
+use super::{TimeArgs, project_here};
+use crate::commands::build::Project;
 use crate::error::{CliError, Code, Result};
 use crate::keys::SigningArgs;
 use crate::output::{Output, Ui, fields};
@@ -18,7 +19,7 @@ pub(crate) struct Args {
     /// Component to sign
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// File to write [default: the name of the component with `_s` added]
+    /// File to write [default: that of the project here, or the name of the file with `_s` added]
     #[arg(short = 'd', long)]
     destination: Option<PathBuf>,
     #[command(flatten)]
@@ -30,9 +31,9 @@ pub(crate) struct Args {
 }
 
 /// What is said about a component.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct About {
-    /// Name of the component [default: the name of the file]
+    /// Name of the component [default: that of the project here, or of the file]
     #[arg(short = 'n', long)]
     pub(super) name: Option<String>,
     /// Tag; may be repeated
@@ -50,6 +51,23 @@ pub(crate) struct About {
 }
 
 impl About {
+    /// What is not said is as the project has it; tags are added up.
+    pub(super) fn within(&self, project: Option<&Project>) -> Self {
+        let mut about = self.clone();
+        let Some(project) = project else {
+            return about;
+        };
+        let tags = project.component.tags.iter().flatten();
+        let further = tags.filter(|tag| !self.tags.contains(tag)).cloned();
+        about.tags.extend(further);
+        about.name = about.name.or_else(|| project.name.clone());
+        about.revision = about.revision.or(project.revision);
+        about.version = about.version.or_else(|| project.version.clone());
+        let alias = || project.component.call_alias.clone();
+        about.call_alias = about.call_alias.or_else(alias);
+        about
+    }
+
     pub(super) fn metadata(&self, name: &str) -> ComponentMetadata {
         ComponentMetadata {
             name: Some(name.to_owned()),
@@ -84,14 +102,21 @@ pub(crate) struct Signed {
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Output> {
     let file = path_of(&args.file);
     let times = args.times.times()?;
-    let stem = stem(file);
-    let name = args.about.name.as_deref().unwrap_or(&stem);
+    let project = project_here(ui);
+    let about = args.about.within(project.as_ref());
+    let name = about.name.clone().unwrap_or_else(|| stem(file));
+    let keys = of_project(&args.signing, project.as_ref());
+    let usual = || {
+        let project = project.as_ref()?;
+        let destination = project.component.destination.as_ref()?;
+        Some(project.folder.join(destination))
+    };
     let signing = Signing {
         file,
-        destination: args.destination.clone(),
-        metadata: args.about.metadata(name),
+        destination: args.destination.clone().or_else(usual),
+        metadata: about.metadata(&name),
         times,
-        keys: &args.signing,
+        keys: &keys,
     };
     let signed = signing.sign(ui)?;
     let shown = signed.destination.display().to_string();
@@ -101,6 +126,14 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Output> {
         ("subject", signed.subject.into()),
     ]);
     Ok(Output::new(format!("Successfully signed {shown}"), data))
+}
+
+/// The keys to sign a component with, in the folder of the project unless another is named.
+pub(super) fn of_project(given: &SigningArgs, project: Option<&Project>) -> SigningArgs {
+    project.map_or_else(
+        || given.clone(),
+        |project| project.keys(given, project.component.key_directory.as_deref()),
+    )
 }
 
 impl Signing<'_> {

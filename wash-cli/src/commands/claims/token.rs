@@ -6,8 +6,9 @@ use lattice_core::reply::message_chain;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::TimeArgs;
-use super::sign::About;
+use super::sign::{About, of_project};
+use super::{TimeArgs, project_here};
+use crate::commands::build::{NO_VENDOR, Project};
 use crate::error::{CliError, Code, Result};
 use crate::keys::{self, SigningArgs};
 use crate::output::{Output, Ui, fields};
@@ -48,17 +49,17 @@ pub(crate) struct SignerArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ProviderArgs {
-    /// Name
+    /// Name [default: that of the project here]
     #[arg(short = 'n', long)]
-    name: String,
-    /// Who made it
-    #[arg(long)]
-    vendor: String,
+    name: Option<String>,
+    /// Who made it [default: as the project here says]
+    #[arg(short = 'v', long)]
+    vendor: Option<String>,
     /// Revision, a number that grows
     #[arg(short = 'r', long, value_name = "NUMBER")]
     revision: Option<i32>,
     /// Version, for people
-    #[arg(short = 'v', long = "version", value_name = "VERSION")]
+    #[arg(short = 'e', long = "version", value_name = "VERSION")]
     version: Option<String>,
     #[command(flatten)]
     common: Common,
@@ -74,24 +75,23 @@ struct Common {
 
 pub(crate) fn run(command: Command, ui: &Ui) -> Result<Output> {
     match command {
-        Command::Component(args) => {
-            let name = args.about.name.clone().ok_or_else(|| {
-                CliError::new(Code::Usage, "the token needs a name").hint("give it with `--name`")
-            })?;
+        Command::Component(mut args) => {
+            let project = project_here(ui);
+            let about = args.about.within(project.as_ref());
+            args.common.signing = of_project(&args.common.signing, project.as_ref());
+            let name = about.name.clone().ok_or_else(|| missing("name"))?;
             let keys = (KeyKind::Account, KeyKind::Component);
-            args.common
-                .token(&name, keys, args.about.metadata(&name), ui)
+            args.common.token(&name, keys, about.metadata(&name), ui)
         }
-        Command::Provider(args) => {
-            let metadata = ProviderMetadata {
-                name: Some(args.name.clone()),
-                vendor: args.vendor,
-                revision: args.revision,
-                version: args.version,
-                ..ProviderMetadata::default()
-            };
+        Command::Provider(mut args) => {
+            let project = project_here(ui);
+            if let Some(project) = &project {
+                let folder = project.provider.key_directory.as_deref();
+                args.common.signing = project.keys(&args.common.signing, folder);
+            }
+            let (name, metadata) = about_provider(&args, project.as_ref())?;
             let keys = (KeyKind::Account, KeyKind::Provider);
-            args.common.token(&args.name, keys, metadata, ui)
+            args.common.token(&name, keys, metadata, ui)
         }
         Command::Account(args) => {
             let metadata = signers(&args, KeyKind::Account)?;
@@ -103,6 +103,34 @@ pub(crate) fn run(command: Command, ui: &Ui) -> Result<Output> {
             args.common.about_itself(&args.name, metadata, ui)
         }
     }
+}
+
+fn missing(what: &str) -> CliError {
+    CliError::new(Code::Usage, format!("the token needs a {what}"))
+        .hint(format!("give it with `--{what}`"))
+}
+
+/// The name of a provider, and what is said about it here or in the project.
+fn about_provider(
+    args: &ProviderArgs,
+    project: Option<&Project>,
+) -> Result<(String, ProviderMetadata)> {
+    let name = args.name.clone().or_else(|| project?.name.clone());
+    let name = name.ok_or_else(|| missing("name"))?;
+    let vendor = || {
+        let vendor = project?.provider.vendor.as_deref();
+        Some(vendor.unwrap_or(NO_VENDOR).to_owned())
+    };
+    let vendor = args.vendor.clone().or_else(vendor);
+    let version = args.version.clone();
+    let metadata = ProviderMetadata {
+        name: Some(name.clone()),
+        vendor: vendor.ok_or_else(|| missing("vendor"))?,
+        revision: args.revision.or_else(|| project?.revision),
+        version: version.or_else(|| project?.version.clone()),
+        ..ProviderMetadata::default()
+    };
+    Ok((name, metadata))
 }
 
 fn signers(args: &SignerArgs, kind: KeyKind) -> Result<SignerMetadata> {

@@ -34,7 +34,7 @@ pub(crate) struct Args {
     #[arg(long)]
     version: Option<String>,
     /// File with a JSON schema of the provider's config
-    #[arg(short = 'j', long, value_name = "FILE")]
+    #[arg(short = 'j', long, env = "WASH_JSON_SCHEMA", value_name = "FILE")]
     schema: Option<PathBuf>,
     /// Folder with the WIT of the provider
     #[arg(long, value_name = "FOLDER")]
@@ -51,12 +51,15 @@ pub(crate) struct Args {
     /// Days before which the token does not hold [default: from now on]
     #[arg(long = "nbf", value_name = "DAYS")]
     not_before: Option<u64>,
+    /// The same as `--directory`
+    #[arg(short = 'd', hide = true, value_name = "FOLDER")]
+    key_folder: Option<PathBuf>,
     #[command(flatten)]
     signing: SigningArgs,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Output> {
-    let program = read_program(&args.binary)?;
+    let signing = args.signing.in_folder(args.key_folder.as_deref());
     let metadata = ProviderMetadata {
         name: Some(args.name.clone()),
         vendor: args.vendor.clone(),
@@ -65,42 +68,71 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Output> {
         config_schema: args.schema.as_deref().map(schema).transpose()?,
         ..ProviderMetadata::default()
     };
-    let target = args.arch.clone().unwrap_or_else(native_target);
-    let mut builder = ArchiveBuilder::new(metadata)
-        .library(&target, program)
-        .map_err(|error| {
-            refused(
-                "could not put the program into an archive".to_owned(),
-                &error,
-            )
-            .hint("name the machine as `x86_64-linux` or `aarch64-macos`")
-        })?;
-    if let Some(folder) = &args.wit_directory {
-        builder = builder.world(world(folder)?);
-    }
-    let times = TimeArgs {
-        expires: args.expires,
-        not_before: args.not_before,
-    };
-    let times = times.times()?;
-    let stem = args
-        .binary
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy();
-    let issuer = args.signing.issuer(KeyKind::Account, ui)?;
-    let subject = args.signing.subject(&stem, KeyKind::Provider, ui)?;
     let end = if args.compress { "par.gz" } else { "par" };
-    let destination = match &args.destination {
-        Some(path) => path.clone(),
-        None => PathBuf::from(format!("{stem}.{end}")),
+    let usual = || PathBuf::from(format!("{}.{end}", stem(&args.binary)));
+    let destination = args.destination.clone().unwrap_or_else(usual);
+    let making = Making {
+        program: &args.binary,
+        target: args.arch.clone().unwrap_or_else(native_target),
+        metadata,
+        wit: args.wit_directory.as_deref(),
+        destination: &destination,
+        compress: args.compress,
+        times: TimeArgs {
+            expires: args.expires,
+            not_before: args.not_before,
+        },
+        keys: &signing,
     };
-    let signers = Signers {
-        issuer: &issuer,
-        subject: &subject.public_key(),
-        times,
-    };
-    write(builder, &destination, args.compress, &signers)
+    making.make(ui)
+}
+
+/// An archive that is to be made.
+#[derive(Debug)]
+pub(crate) struct Making<'a> {
+    pub(crate) program: &'a Path,
+    /// The machine that the program is for.
+    pub(crate) target: String,
+    pub(crate) metadata: ProviderMetadata,
+    /// Folder with the WIT of the provider.
+    pub(crate) wit: Option<&'a Path>,
+    pub(crate) destination: &'a Path,
+    pub(crate) compress: bool,
+    pub(crate) times: TimeArgs,
+    pub(crate) keys: &'a SigningArgs,
+}
+
+impl Making<'_> {
+    pub(crate) fn make(self, ui: &Ui) -> Result<Output> {
+        let program = read_program(self.program)?;
+        let mut builder = ArchiveBuilder::new(self.metadata)
+            .library(&self.target, program)
+            .map_err(|error| {
+                refused(
+                    "could not put the program into an archive".to_owned(),
+                    &error,
+                )
+                .hint("name the machine as `x86_64-linux` or `aarch64-macos`")
+            })?;
+        if let Some(folder) = self.wit {
+            builder = builder.world(world(folder)?);
+        }
+        let times = self.times.times()?;
+        let issuer = self.keys.issuer(KeyKind::Account, ui)?;
+        let name = stem(self.program);
+        let subject = self.keys.subject(&name, KeyKind::Provider, ui)?;
+        let signers = Signers {
+            issuer: &issuer,
+            subject: &subject.public_key(),
+            times,
+        };
+        write(builder, self.destination, self.compress, &signers)
+    }
+}
+
+fn stem(program: &Path) -> String {
+    let stem = program.file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
 }
 
 fn schema(path: &Path) -> Result<serde_json::Value> {

@@ -27,11 +27,15 @@ pub(crate) struct Args {
     /// Program of the provider
     #[arg(short = 'b', long, value_name = "FILE")]
     binary: PathBuf,
+    /// The same as `--directory`
+    #[arg(short = 'd', hide = true, value_name = "FOLDER")]
+    key_folder: Option<PathBuf>,
     #[command(flatten)]
     signing: SigningArgs,
 }
 
 pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Output> {
+    let signing = args.signing.in_folder(args.key_folder.as_deref());
     let program = read_program(&args.binary)?;
     let path = &args.archive;
     let mut file = open(path)?;
@@ -47,11 +51,8 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Output> {
             .hint("make the archive again with `wash par create`")
     })?;
     let subject = archive.claims.subject.clone();
-    if args.signing.subject.is_some() {
-        let given = args
-            .signing
-            .subject("", KeyKind::Provider, ui)?
-            .public_key();
+    if signing.subject.is_some() {
+        let given = signing.subject("", KeyKind::Provider, ui)?.public_key();
         if given != subject {
             let text = format!("the archive is that of provider `{subject}`, not of `{given}`");
             return Err(CliError::new(Code::Usage, text)
@@ -67,7 +68,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Output> {
     if let Some(world) = archive.world {
         builder = builder.world(world);
     }
-    let issuer = args.signing.issuer(KeyKind::Account, ui)?;
+    let issuer = signing.issuer(KeyKind::Account, ui)?;
     let times = ValidTimes {
         now,
         expires: archive.claims.expires,

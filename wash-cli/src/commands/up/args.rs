@@ -132,7 +132,7 @@ pub(crate) struct HostSettings {
     #[arg(long = "provider-delay", env = "WASMCLOUD_PROV_SHUTDOWN_DELAY_MS")]
     provider_delay: Option<u32>,
     /// Milliseconds that one invocation may take
-    #[arg(long, env = "WASMCLOUD_MAX_EXECUTION_TIME_MS")]
+    #[arg(long, alias = "max-time-ms", env = "WASMCLOUD_MAX_EXECUTION_TIME_MS")]
     max_execution_time_ms: Option<u64>,
     /// Allow images with the tag `latest`
     #[arg(long, env = "WASMCLOUD_OCI_ALLOW_LATEST", value_parser = BoolishValueParser::new(),
@@ -420,6 +420,12 @@ mod tests {
         let zones: Vec<&str> = labels.iter().map(|labels| labels[1].1.as_str()).collect();
         assert_eq!(zones, ["a", "b", "a"]);
         assert_eq!(labels[2][0], ("tier".to_owned(), "edge".to_owned()));
+    }
+
+    #[test]
+    fn the_time_of_an_invocation_has_the_name_of_1x_as_well() {
+        let args = args(&["--max-time-ms", "5"]);
+        assert_eq!(args.host.max_execution_time_ms, Some(5));
     }
 
     #[test]

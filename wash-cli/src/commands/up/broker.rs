@@ -261,10 +261,16 @@ async fn start(
         Err(error) => Err(error),
     };
     match ready {
-        Ok(()) => Ok(Broker {
-            port,
-            started: true,
-        }),
+        Ok(()) => {
+            if args.nats_config_file.is_some() {
+                // One that is left from before would say that the data lies where ours has it.
+                let _ = std::fs::remove_file(dir.nats_config());
+            }
+            Ok(Broker {
+                port,
+                started: true,
+            })
+        }
         Err(error) => {
             // It is no use half started; the first error is the one to report.
             let _ = child.kill().await;

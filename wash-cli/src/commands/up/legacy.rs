@@ -9,15 +9,15 @@ use crate::error::{CliError, Code, Result};
 /// Accepted, so that scripts of 1.x run on; each use says what it does now.
 #[derive(Debug, clap::Args)]
 pub(super) struct LegacyArgs {
-    #[arg(long, hide = true, value_name = "VERSION")]
+    #[arg(long, hide = true, env = "NATS_VERSION", value_name = "VERSION")]
     nats_version: Option<String>,
-    #[arg(long, hide = true, value_name = "VERSION")]
+    #[arg(long, hide = true, env = "WASMCLOUD_VERSION", value_name = "VERSION")]
     wasmcloud_version: Option<String>,
     #[arg(long, hide = true)]
     wasmcloud_start_only: bool,
     #[arg(long, hide = true)]
     disable_wadm: bool,
-    #[arg(long, hide = true, value_name = "VERSION")]
+    #[arg(long, hide = true, env = "WADM_VERSION", value_name = "VERSION")]
     wadm_version: Option<String>,
     #[arg(long, hide = true, value_name = "DOMAIN")]
     wadm_js_domain: Option<String>,

@@ -7,11 +7,11 @@ use crate::socket::weight::tests::all_but;
 
 /// How the line of a process ends that says this and never listens, where so much may be kept for it.
 async fn end_of(said: Vec<u8>, left: usize) -> Result<(), LineError> {
-    let strangers = Strangers::default();
-    let _others = all_but(left, &strangers);
+    let unauthenticated = UnauthenticatedBytes::default();
+    let _others = all_but(left, &unauthenticated);
     let (mut far, near) = UnixStream::pair().unwrap();
     let (board, stop) = (Switchboard::default(), CancellationToken::new());
-    let carried = carry(near, &board, LineEnd::Somebody, &strangers, &stop);
+    let carried = carry(near, &board, LineEnd::Somebody, &unauthenticated, &stop);
     let saying = async {
         far.write_all(GREETING).await.unwrap();
         // It is cut off while it speaks.

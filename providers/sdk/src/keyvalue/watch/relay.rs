@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use super::{Change, Teller};
+use super::{Change, ChangeNotifier};
 use crate::backoff::Backoff;
 
 /// The first pause before something is tried again.
@@ -24,7 +24,7 @@ const WAITING: usize = 1024;
 
 /// Where changes are put in. It never waits.
 #[derive(Debug, Clone)]
-pub struct Line {
+pub struct ChangeSender {
     changes: mpsc::Sender<(String, Change)>,
     missed: Arc<Notify>,
 }
@@ -38,17 +38,17 @@ pub struct Changes {
 
 /// The two ends of the way to a component.
 #[must_use]
-pub fn line() -> (Line, Changes) {
+pub fn line() -> (ChangeSender, Changes) {
     let (changes, waiting) = mpsc::channel(WAITING);
     let missed = Arc::new(Notify::new());
-    let line = Line {
+    let line = ChangeSender {
         changes,
         missed: Arc::clone(&missed),
     };
     (line, Changes { waiting, missed })
 }
 
-impl Line {
+impl ChangeSender {
     /// Puts a change in.
     pub fn put(&self, key: &str, change: Change) {
         if self.changes.try_send((key.to_owned(), change)).is_err() {
@@ -69,7 +69,7 @@ impl Line {
 }
 
 /// Where keys can be looked up.
-pub trait Look: Sync {
+pub trait ReadCurrent: Sync {
     /// Why one could not be.
     type Error: std::fmt::Display + Send;
 
@@ -78,7 +78,7 @@ pub trait Look: Sync {
 }
 
 /// Tells of one change after the other, until all lines are dropped; looks up what is not known.
-pub async fn relay<L: Look>(teller: &mut Teller, changes: &mut Changes, from: &L) {
+pub async fn relay<L: ReadCurrent>(notifier: &mut ChangeNotifier, changes: &mut Changes, from: &L) {
     let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
     let mut again: Option<Instant> = None;
     let Changes { waiting, missed } = changes;
@@ -99,15 +99,15 @@ pub async fn relay<L: Look>(teller: &mut Teller, changes: &mut Changes, from: &L
             },
         };
         let told = match &change {
-            Some((key, change)) => tell(teller, key, change, from).await,
+            Some((key, change)) => tell(notifier, key, change, from).await,
             None => {
                 // What waits is older than what is read now.
                 while waiting.try_recv().is_ok() {}
-                catch_up(teller, from).await
+                catch_up(notifier, from).await
             }
         };
         let told = told.unwrap_or_else(|error| {
-            tracing::debug!(link = teller.name(), %error, "could not read a watched key");
+            tracing::debug!(link = notifier.name(), %error, "could not read a watched key");
             false
         });
         if !told {
@@ -119,27 +119,30 @@ pub async fn relay<L: Look>(teller: &mut Teller, changes: &mut Changes, from: &L
     }
 }
 
-async fn tell<L: Look>(
-    teller: &mut Teller,
+async fn tell<L: ReadCurrent>(
+    notifier: &mut ChangeNotifier,
     key: &str,
     change: &Change,
     from: &L,
 ) -> Result<bool, L::Error> {
-    if *change == Change::Set(None) && teller.watched().wanted(key).set {
+    if *change == Change::Set(None) && notifier.watched().wanted(key).set {
         // One that has gone since is told next.
         let found = Change::Set(from.look(key).await?);
-        return Ok(teller.tell(key, &found).await);
+        return Ok(notifier.tell(key, &found).await);
     }
-    Ok(teller.tell(key, change).await)
+    Ok(notifier.tell(key, change).await)
 }
 
 /// Tells of keys that are not as the component was told; `false` when it was not reached.
-async fn catch_up<L: Look>(teller: &mut Teller, from: &L) -> Result<bool, L::Error> {
-    let keys: Vec<String> = teller.watched().keys().map(str::to_owned).collect();
+async fn catch_up<L: ReadCurrent>(
+    notifier: &mut ChangeNotifier,
+    from: &L,
+) -> Result<bool, L::Error> {
+    let keys: Vec<String> = notifier.watched().keys().map(str::to_owned).collect();
     let mut reached = true;
     for key in keys {
         let value = from.look(&key).await?;
-        reached &= teller.tell_what_became(&key, value).await;
+        reached &= notifier.tell_what_became(&key, value).await;
     }
     Ok(reached)
 }

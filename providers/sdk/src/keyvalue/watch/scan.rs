@@ -13,7 +13,7 @@ use lattice_core::keyvalue::Versioned;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{Change, LONGEST_PAUSE, PAUSE, Teller};
+use super::{Change, ChangeNotifier, LONGEST_PAUSE, PAUSE};
 use crate::backoff::Backoff;
 
 /// The pause between two looks, at least.
@@ -73,8 +73,8 @@ impl<S: Scan> Scanner<S> {
     /// # Errors
     ///
     /// The store cannot be read or written.
-    pub async fn start(source: S, teller: Teller) -> Result<Self, S::Error> {
-        let keys: Vec<String> = teller.watched().keys().map(str::to_owned).collect();
+    pub async fn start(source: S, notifier: ChangeNotifier) -> Result<Self, S::Error> {
+        let keys: Vec<String> = notifier.watched().keys().map(str::to_owned).collect();
         let now = source.versions(&keys).await?;
         let mut told = source.told(&keys).await?;
         let unknown = keys.iter().filter(|key| !told.contains_key(*key));
@@ -85,7 +85,7 @@ impl<S: Scan> Scanner<S> {
         let source = Arc::new(source);
         let mut looking = Looking {
             source: Arc::clone(&source),
-            teller,
+            notifier,
             keys,
             told,
             again: Instant::now(),
@@ -112,7 +112,7 @@ fn version<'a>(versions: &'a HashMap<String, String>, key: &str) -> &'a str {
 
 struct Looking<S> {
     source: Arc<S>,
-    teller: Teller,
+    notifier: ChangeNotifier,
     keys: Vec<String>,
     /// The version of each key that was told last.
     told: HashMap<String, String>,
@@ -133,7 +133,7 @@ impl<S: Scan> Looking<S> {
                 }
                 Ok(None) => backoff.delay(),
                 Err(error) => {
-                    tracing::debug!(link = self.teller.name(), %error, "could not look at watched keys");
+                    tracing::debug!(link = self.notifier.name(), %error, "could not look at watched keys");
                     backoff.delay()
                 }
             };
@@ -145,7 +145,7 @@ impl<S: Scan> Looking<S> {
     async fn look(&mut self) -> Result<Option<Duration>, S::Error> {
         if let Err(error) = self.write_all_down().await {
             // A store that only reads is told of all the same.
-            let link = self.teller.name();
+            let link = self.notifier.name();
             tracing::warn!(link, %error, "could not write down again what a watcher was told");
             self.again = Instant::now() + AGAIN_AFTER_FAILURE;
         }
@@ -189,7 +189,7 @@ impl<S: Scan> Looking<S> {
         if version(&self.told, &key) == now {
             return Ok(true);
         }
-        if !self.teller.tell(&key, &change).await {
+        if !self.notifier.tell(&key, &change).await {
             return Ok(false);
         }
         self.told.insert(key.clone(), now.clone());
@@ -255,7 +255,7 @@ mod tests {
         let source = Arc::new(OnlyReads::default());
         let mut looking = Looking {
             source: Arc::clone(&source),
-            teller: Teller::of(client, watched),
+            notifier: ChangeNotifier::of(client, watched),
             keys: vec!["a".to_owned()],
             told: HashMap::from([("a".to_owned(), ABSENT.to_owned())]),
             again: Instant::now(),

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
-use lattice_rpc::quiet::Pace as Lines;
+use lattice_rpc::throttle::LogThrottle as Lines;
 use lattice_rpc::{CallError, Invocation, Peer, Reached, RemoteError, TraceContext};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

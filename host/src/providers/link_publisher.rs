@@ -16,12 +16,12 @@ use lattice_store::ConfigStore;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::hearing::{Generation, Heard, Recent, Unheard};
+use super::delivery::{Confidence, Generation, MissedUpdates, Recent};
+use super::link_state::{LinkState, Told, Untold, Watched, bare_link, own_secrets};
 use super::probe::are_several;
 use super::seal::Sealer;
 use super::send::publish;
 use super::states::LinkStates;
-use super::tracked::{Told, Tracked, Untold, Watched, bare_link, own_secrets};
 use crate::links::LinkTable;
 use crate::trust::secrets::{Entity, SecretBundle, Secrets};
 
@@ -43,9 +43,9 @@ pub(super) type LinkId = (LinkKey, String);
 /// How many answers of which each may be another's are taken for one of the process.
 const PERHAPS: u32 = 2;
 
-/// What a teller needs of the host.
+/// What a link publisher needs of the host.
 #[derive(Debug)]
-pub(crate) struct TellerDeps {
+pub(crate) struct LinkPublisherDeps {
     pub(crate) nats: Client,
     /// How long processes may take to answer.
     pub(crate) rpc_timeout: Duration,
@@ -65,28 +65,28 @@ pub(crate) struct TellerDeps {
 /// depends on every change being seen one by one, and a changed config reaches the provider like
 /// a changed link.
 #[derive(Debug)]
-pub(crate) struct Teller {
-    deps: TellerDeps,
+pub(crate) struct LinkPublisher {
+    deps: LinkPublisherDeps,
     id: ComponentId,
     subjects: ProviderSubjects,
     put: String,
     delete: String,
     generation: Generation,
     changes: watch::Receiver<u64>,
-    tracked: HashMap<LinkId, Tracked>,
+    tracked: HashMap<LinkId, LinkState>,
     /// Links that the credentials of the process have no room for.
     left_out: HashSet<LinkId>,
     /// Until the process has been heard of: it may not listen yet.
-    unheard: Option<Unheard>,
+    unheard: Option<MissedUpdates>,
     recent: Recent,
     retry_at: Option<Instant>,
     /// When the process was last told a link.
     told_at: Option<Instant>,
 }
 
-impl Teller {
+impl LinkPublisher {
     pub(crate) fn new(
-        deps: TellerDeps,
+        deps: LinkPublisherDeps,
         id: ComponentId,
         subjects: ProviderSubjects,
         xkey_public: &str,
@@ -138,7 +138,7 @@ impl Teller {
     /// are not there soon are told when they are.
     pub(crate) async fn definitions(&mut self) -> Vec<ResolvedLink> {
         self.refresh().await;
-        self.unheard = Some(Unheard::default());
+        self.unheard = Some(MissedUpdates::default());
         self.recent = Recent::default();
         self.generation = Generation::Unknown;
         let by = Instant::now() + SECRETS_WITHIN;
@@ -172,7 +172,7 @@ impl Teller {
         let changes: Vec<_> = self
             .tracked
             .values_mut()
-            .flat_map(Tracked::changes)
+            .flat_map(LinkState::changes)
             .collect();
         let contents = async {
             if changes.is_empty() {
@@ -300,10 +300,10 @@ impl Teller {
     }
 
     /// The process has been heard of, which tells of which generation it is.
-    pub(crate) fn meet(&mut self, heard: Heard) {
+    pub(crate) fn meet(&mut self, heard: Confidence) {
         self.generation = match heard {
-            Heard::Surely => Generation::Ours,
-            Heard::Perhaps => Generation::Old,
+            Confidence::Surely => Generation::Ours,
+            Confidence::Perhaps => Generation::Old,
         };
     }
 
@@ -319,7 +319,7 @@ impl Teller {
     }
 
     /// The process has been heard of: what it may have missed is said again.
-    pub(crate) async fn heard(&mut self, heard: Heard) {
+    pub(crate) async fn heard(&mut self, heard: Confidence) {
         self.meet(heard);
         let Some(unheard) = &mut self.unheard else {
             return;
@@ -328,7 +328,7 @@ impl Teller {
         let changed = unheard.changed.clone();
         // What is told now may be lost as well.
         changed.iter().for_each(|id| self.recent.note(id.clone()));
-        if heard == Heard::Surely || unheard.answers >= PERHAPS {
+        if heard == Confidence::Surely || unheard.answers >= PERHAPS {
             self.unheard = None;
         }
         let is_told = |id: &LinkId| self.tracked.get(id).is_some_and(|t| t.told.is_some());
@@ -347,7 +347,7 @@ impl Teller {
         self.make_way(&anew.iter().collect::<Vec<_>>()).await;
         // What an old process was started with it has, and may do again what it does for a link when it
         // hears of it once more: it keeps one link of each pair in mind.
-        let missed = |id: &LinkId| heard == Heard::Surely || changed.contains(id);
+        let missed = |id: &LinkId| heard == Confidence::Surely || changed.contains(id);
         for told in self.standing(missed) {
             if self.is_away() {
                 return;
@@ -395,7 +395,7 @@ impl Teller {
     }
 
     /// Takes over the links as they are now, and returns those that are gone.
-    async fn refresh(&mut self) -> HashMap<LinkId, Tracked> {
+    async fn refresh(&mut self) -> HashMap<LinkId, LinkState> {
         self.changes.mark_unchanged();
         let mut gone = std::mem::take(&mut self.tracked);
         let mut failed = false;
@@ -405,8 +405,8 @@ impl Teller {
             let id = (key, link.target.clone());
             let before = gone.remove(&id);
             let tracked = match before {
-                Some(before) if before.is_usable_for(&link) => Tracked { link, ..before },
-                Some(before) => Tracked {
+                Some(before) if before.is_usable_for(&link) => LinkState { link, ..before },
+                Some(before) => LinkState {
                     is_withdrawn: before.is_withdrawn,
                     ..self.track(link, before.told).await
                 },
@@ -415,7 +415,7 @@ impl Teller {
             failed |= tracked.source.is_err() || tracked.target.is_err();
             let has_no_room = self.left_out.contains(&id);
             if let Entry::Vacant(place) = self.tracked.entry(id) {
-                place.insert(Tracked {
+                place.insert(LinkState {
                     has_no_room,
                     ..tracked
                 });
@@ -425,14 +425,14 @@ impl Teller {
         gone
     }
 
-    async fn track(&self, link: Link, told: Option<Told>) -> Tracked {
+    async fn track(&self, link: Link, told: Option<Told>) -> LinkState {
         let (source, target) = tokio::join!(
             self.watch(&link.source_config),
             self.watch(&link.target_config)
         );
         let names = own_secrets(&self.id, &link);
         let entity = self.deps.entity.clone();
-        Tracked {
+        LinkState {
             link,
             source,
             target,

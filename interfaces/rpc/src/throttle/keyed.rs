@@ -5,7 +5,7 @@ use std::hash::Hash;
 
 use tokio::time::Instant;
 
-use super::QUIET;
+use super::THROTTLE_WINDOW;
 
 /// The first of each kind is told at once; those that follow within a second are counted, and the last of
 /// them is told for all.
@@ -13,7 +13,7 @@ use super::QUIET;
 /// As many kinds as there is room for are kept apart. With more at once, one who floods is at work:
 /// further ones are only counted, and told as a number with the next new kind.
 #[derive(Debug)]
-pub struct Kinds<K, T> {
+pub struct KeyedThrottle<K, T> {
     room: usize,
     counted: HashMap<K, Counted<T>>,
     /// How many were of kinds for which there was no room.
@@ -30,7 +30,7 @@ struct Counted<T> {
 
 impl<T> Counted<T> {
     fn is_due(&self, now: Instant) -> bool {
-        now.duration_since(self.since) >= QUIET
+        now.duration_since(self.since) >= THROTTLE_WINDOW
     }
 
     fn count(&self) -> u64 {
@@ -38,7 +38,7 @@ impl<T> Counted<T> {
     }
 }
 
-impl<K: Eq + Hash, T> Kinds<K, T> {
+impl<K: Eq + Hash, T> KeyedThrottle<K, T> {
     /// Keeps `room` kinds apart.
     #[must_use]
     pub fn new(room: usize) -> Self {
@@ -144,7 +144,10 @@ mod tests {
 
     use std::time::Duration;
 
-    fn swept(kinds: &mut Kinds<u32, &'static str>, now: Instant) -> Vec<(u32, &'static str, u64)> {
+    fn swept(
+        kinds: &mut KeyedThrottle<u32, &'static str>,
+        now: Instant,
+    ) -> Vec<(u32, &'static str, u64)> {
         let mut told = Vec::new();
         kinds.sweep(now, |kind, one, untold| told.push((*kind, one, untold)));
         told
@@ -152,32 +155,32 @@ mod tests {
 
     #[test]
     fn the_first_of_a_kind_is_told_and_the_last_of_those_that_follow() {
-        let (mut kinds, now) = (Kinds::new(8), Instant::now());
+        let (mut kinds, now) = (KeyedThrottle::new(8), Instant::now());
         assert_eq!(kinds.note(1, "a", 0, now), Some(("a", 0)));
         assert_eq!(kinds.note(2, "b", 3, now), Some(("b", 3)));
         assert_eq!(kinds.note(1, "c", 0, now), None);
         assert_eq!(kinds.note(1, "d", 4, now), None);
         assert_eq!(swept(&mut kinds, now), []);
-        assert_eq!(swept(&mut kinds, now + QUIET), [(1, "d", 5)]);
-        assert_eq!(swept(&mut kinds, now + 2 * QUIET), []);
+        assert_eq!(swept(&mut kinds, now + THROTTLE_WINDOW), [(1, "d", 5)]);
+        assert_eq!(swept(&mut kinds, now + 2 * THROTTLE_WINDOW), []);
         assert!(kinds.is_empty());
     }
 
     #[test]
     fn what_is_not_swept_is_told_with_the_next_of_its_kind_or_of_a_new_one() {
-        let (mut kinds, now) = (Kinds::new(2), Instant::now());
+        let (mut kinds, now) = (KeyedThrottle::new(2), Instant::now());
         for kind in [1, 1, 1, 2, 2, 3, 3] {
             kinds.note(kind, "", 0, now);
         }
         assert!(kinds.is_full());
-        assert_eq!(kinds.note(1, "", 0, now + QUIET), Some(("", 2)));
-        kinds.forget_quiet(now + QUIET);
-        assert_eq!(kinds.note(3, "", 0, now + QUIET), Some(("", 3)));
+        assert_eq!(kinds.note(1, "", 0, now + THROTTLE_WINDOW), Some(("", 2)));
+        kinds.forget_quiet(now + THROTTLE_WINDOW);
+        assert_eq!(kinds.note(3, "", 0, now + THROTTLE_WINDOW), Some(("", 3)));
     }
 
     #[test]
     fn one_takes_some_of_the_room_only() {
-        let (mut kinds, now) = (Kinds::new(8), Instant::now());
+        let (mut kinds, now) = (KeyedThrottle::new(8), Instant::now());
         let mut note =
             |kind: u32| kinds.note_of_some(kind, "", now, 2, |other| other / 10 == kind / 10);
         assert_eq!([note(10), note(11)], [Some(("", 0)); 2]);
@@ -187,11 +190,11 @@ mod tests {
 
     #[test]
     fn counts_that_come_from_others_do_not_overflow() {
-        let (mut kinds, now) = (Kinds::new(1), Instant::now());
+        let (mut kinds, now) = (KeyedThrottle::new(1), Instant::now());
         assert_eq!(kinds.note(1, "", u64::MAX, now), Some(("", u64::MAX)));
         assert_eq!(kinds.note(1, "", u64::MAX, now), None);
         assert_eq!(kinds.note(2, "", u64::MAX, now), None);
-        let later = now + QUIET + Duration::from_millis(1);
+        let later = now + THROTTLE_WINDOW + Duration::from_millis(1);
         assert_eq!(swept(&mut kinds, later), [(1, "", u64::MAX - 1)]);
     }
 }

@@ -1,7 +1,7 @@
 //! What a provider process says of calls, on its way to those who watch the lattice.
 //!
 //! It is believed as little as anything else that it says: it can tell of itself alone, in words that
-//! such reports have ([`heard`](super::heard)), and so often that others are heard beside it.
+//! such reports have ([`report_filter`](super::report_filter)), and so often that others are heard beside it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use async_nats::Subscriber;
 use lattice_core::ComponentId;
 use lattice_core::event::{CallRefused, InvocationFailed};
 use lattice_core::subject::ProviderSubjects;
-use lattice_rpc::quiet::{Repeated, Reports};
+use lattice_rpc::throttle::{Reports, Throttled};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -25,7 +25,7 @@ pub(super) const PER_SECOND: u32 = 32;
 
 /// Reports of one kind.
 #[derive(Debug)]
-pub(super) struct Believed<T> {
+pub(super) struct ReportQueue<T> {
     provider: ComponentId,
     /// What the reports are of.
     what: &'static str,
@@ -57,7 +57,7 @@ impl Quota {
     }
 }
 
-impl<T: Repeated> Believed<T> {
+impl<T: Throttled> ReportQueue<T> {
     pub(super) fn new(provider: ComponentId, what: &'static str, queue: mpsc::Sender<T>) -> Self {
         Self {
             provider,

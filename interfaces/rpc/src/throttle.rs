@@ -1,7 +1,7 @@
 //! Reports of what anybody can cause as often as they like: no more of them than a reader can follow.
 
-mod kinds;
-mod pace;
+mod keyed;
+mod log;
 
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,16 +10,16 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-pub use kinds::Kinds;
-pub use pace::Pace;
+pub use keyed::KeyedThrottle;
+pub use log::LogThrottle;
 
 /// For how long further ones of a kind are only counted.
-pub const QUIET: Duration = Duration::from_secs(1);
+pub const THROTTLE_WINDOW: Duration = Duration::from_secs(1);
 /// How many kinds are kept apart at the same time.
-pub const MAX_KINDS: usize = 1024;
+pub const MAX_THROTTLED_KINDS: usize = 1024;
 
 /// A report that may come again and again.
-pub trait Repeated {
+pub trait Throttled {
     /// What is told once.
     type Kind: Eq + Hash;
 
@@ -37,7 +37,7 @@ pub struct Reports<T> {
     lost: AtomicU64,
 }
 
-impl<T: Repeated> Reports<T> {
+impl<T: Throttled> Reports<T> {
     /// Reports go to `queue`.
     pub fn new(queue: mpsc::Sender<T>) -> Self {
         let lost = AtomicU64::new(0);
@@ -67,13 +67,13 @@ impl<T: Repeated> Reports<T> {
 
 /// Tells the first of each kind at once, and what follows within a second together. Ends when
 /// nobody sends any more.
-pub async fn tell_some<T: Repeated>(mut coming: mpsc::Receiver<T>, tell: impl Fn(T)) {
-    let mut kinds = Kinds::new(MAX_KINDS);
+pub async fn forward_throttled<T: Throttled>(mut coming: mpsc::Receiver<T>, tell: impl Fn(T)) {
+    let mut kinds = KeyedThrottle::new(MAX_THROTTLED_KINDS);
     let tell = |(mut report, untold): (T, u64)| {
         *report.suppressed() = untold;
         tell(report);
     };
-    let mut ticks = interval(QUIET / 4);
+    let mut ticks = interval(THROTTLE_WINDOW / 4);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -116,7 +116,7 @@ mod tests {
         let (reports, coming) = mpsc::channel(256);
         let told = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&told);
-        let _task = AbortOnDropHandle::new(tokio::spawn(tell_some(
+        let _task = AbortOnDropHandle::new(tokio::spawn(forward_throttled(
             coming,
             move |refused: CallRefused| {
                 log.lock()
@@ -127,29 +127,29 @@ mod tests {
             reports.send(refused("a", error)).await.unwrap();
         }
         reports.send(refused("b", 0)).await.unwrap();
-        tokio::time::sleep(QUIET / 2).await;
+        tokio::time::sleep(THROTTLE_WINDOW / 2).await;
         let first = |target: &str| (target.to_owned(), "0".to_owned(), 0);
         assert_eq!(*told.lock(), [first("a"), first("b")]);
-        tokio::time::sleep(2 * QUIET).await;
+        tokio::time::sleep(2 * THROTTLE_WINDOW).await;
         assert_eq!(told.lock()[2..], [("a".to_owned(), "9".to_owned(), 8)]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn kinds_that_are_too_many_are_counted_with_the_next_that_is_told() {
-        let (reports, coming) = mpsc::channel(2 * MAX_KINDS);
+        let (reports, coming) = mpsc::channel(2 * MAX_THROTTLED_KINDS);
         let told = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&told);
         let tell = move |refused: CallRefused| log.lock().push(refused.suppressed);
-        let _task = AbortOnDropHandle::new(tokio::spawn(tell_some(coming, tell)));
-        for kind in 0..MAX_KINDS + 5 {
+        let _task = AbortOnDropHandle::new(tokio::spawn(forward_throttled(coming, tell)));
+        for kind in 0..MAX_THROTTLED_KINDS + 5 {
             let mut one = refused(&kind.to_string(), 0);
-            one.suppressed = u64::from(kind == MAX_KINDS) * u64::MAX;
+            one.suppressed = u64::from(kind == MAX_THROTTLED_KINDS) * u64::MAX;
             reports.send(one).await.unwrap();
         }
-        tokio::time::sleep(3 * QUIET).await;
-        assert_eq!(told.lock().len(), MAX_KINDS);
+        tokio::time::sleep(3 * THROTTLE_WINDOW).await;
+        assert_eq!(told.lock().len(), MAX_THROTTLED_KINDS);
         reports.send(refused("later", 0)).await.unwrap();
-        tokio::time::sleep(QUIET).await;
+        tokio::time::sleep(THROTTLE_WINDOW).await;
         assert_eq!(told.lock().last(), Some(&u64::MAX));
     }
 

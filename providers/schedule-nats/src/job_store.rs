@@ -18,7 +18,7 @@ use crate::bucket::{Bucket, OpenError};
 use crate::hearing::Hearing;
 use crate::key::Owner;
 use crate::record::Record;
-use crate::settings::{Manner, ShopSettings};
+use crate::settings::{JobStoreSettings, Manner};
 use crate::ticker;
 
 /// A job as it was last seen.
@@ -55,22 +55,22 @@ impl Callers {
 
 /// The jobs of one bucket.
 #[derive(Debug)]
-pub(crate) struct Shop {
-    shelf: Arc<Shelf>,
+pub(crate) struct JobStore {
+    job_store_inner: Arc<JobStoreInner>,
     _tasks: [AbortOnDropHandle<()>; 2],
 }
 
-impl std::ops::Deref for Shop {
-    type Target = Shelf;
+impl std::ops::Deref for JobStore {
+    type Target = JobStoreInner;
 
-    fn deref(&self) -> &Shelf {
-        &self.shelf
+    fn deref(&self) -> &JobStoreInner {
+        &self.job_store_inner
     }
 }
 
-/// What the tasks of a shop share.
+/// What the tasks of a job_store share.
 #[derive(Debug)]
-pub(crate) struct Shelf {
+pub(crate) struct JobStoreInner {
     pub(crate) bucket: Bucket,
     /// Which copy of the provider this is, for who takes a tick.
     pub(crate) copy: String,
@@ -88,21 +88,21 @@ pub(crate) struct Shelf {
     pub(crate) cut: CancellationToken,
 }
 
-impl Drop for Shop {
+impl Drop for JobStore {
     fn drop(&mut self) {
         // A tick that is being told is told to its end, which is no later than the deadline of the
         // call and the time to note it.
-        self.shelf.stop.cancel();
+        self.job_store_inner.stop.cancel();
     }
 }
 
-impl Shop {
+impl JobStore {
     /// Connects, and begins to tell of ticks.
     pub(crate) async fn open(
-        settings: &ShopSettings,
+        settings: &JobStoreSettings,
         session: &Session,
     ) -> Result<Self, OpenError> {
-        let shelf = Arc::new(Shelf {
+        let job_store_inner = Arc::new(JobStoreInner {
             bucket: Bucket::open(settings, session).await?,
             copy: format!(
                 "{}-{}",
@@ -119,17 +119,17 @@ impl Shop {
             cut: CancellationToken::new(),
         });
         let tasks = [
-            tokio::spawn(watch(Arc::clone(&shelf))),
-            tokio::spawn(ticker::run(Arc::clone(&shelf))),
+            tokio::spawn(watch(Arc::clone(&job_store_inner))),
+            tokio::spawn(ticker::run(Arc::clone(&job_store_inner))),
         ];
         Ok(Self {
-            shelf,
+            job_store_inner,
             _tasks: tasks.map(AbortOnDropHandle::new),
         })
     }
 }
 
-impl Shelf {
+impl JobStoreInner {
     /// Takes in a job as it is at a revision.
     pub(crate) fn see(&self, key: &str, revision: Revision, value: &Bytes) {
         let record = match Record::read(value) {
@@ -239,7 +239,7 @@ impl Shelf {
     pub(crate) fn take_in_hand(self: &Arc<Self>, key: &str) -> InHand {
         self.in_hand.lock().insert(key.to_owned());
         InHand {
-            shelf: Arc::clone(self),
+            job_store_inner: Arc::clone(self),
             key: key.to_owned(),
         }
     }
@@ -265,25 +265,25 @@ impl Shelf {
 
 /// A job in hand.
 pub(crate) struct InHand {
-    shelf: Arc<Shelf>,
+    job_store_inner: Arc<JobStoreInner>,
     key: String,
 }
 
 impl Drop for InHand {
     fn drop(&mut self) {
-        self.shelf.in_hand.lock().remove(&self.key);
-        self.shelf.changed.notify_one();
+        self.job_store_inner.in_hand.lock().remove(&self.key);
+        self.job_store_inner.changed.notify_one();
     }
 }
 
 /// Takes in every change of every job, for as long as the bucket is in use.
-async fn watch(shelf: Arc<Shelf>) {
+async fn watch(job_store_inner: Arc<JobStoreInner>) {
     let tell = |seen| match seen {
-        Seen::Put(key, revision, value) => shelf.see(&key, revision, &value),
-        Seen::Gone(key, revision) => shelf.gone(&key, revision),
-        Seen::Lost(blank) => shelf.lost(blank),
+        Seen::Put(key, revision, value) => job_store_inner.see(&key, revision, &value),
+        Seen::Gone(key, revision) => job_store_inner.gone(&key, revision),
+        Seen::Lost(blank) => job_store_inner.lost(blank),
         // What went meanwhile is found out when a tick of it is to be taken.
-        Seen::Missed => shelf.hearing.missed(),
+        Seen::Missed => job_store_inner.hearing.missed(),
     };
-    match shelf.bucket.ledger().follow(tell).await {}
+    match job_store_inner.bucket.ledger().follow(tell).await {}
 }

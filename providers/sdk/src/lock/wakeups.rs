@@ -11,7 +11,7 @@ const CLEAR_FROM: usize = 64;
 
 /// Names that can be listened to. Who listens misses nothing that is rung from then on.
 #[derive(Debug, Default)]
-pub struct Bell {
+pub struct Wakeups {
     table: Mutex<HashMap<String, watch::Sender<()>>>,
 }
 
@@ -21,7 +21,7 @@ pub struct Listener {
     receiver: watch::Receiver<()>,
 }
 
-impl Bell {
+impl Wakeups {
     /// Without listeners.
     #[must_use]
     pub fn new() -> Self {
@@ -61,7 +61,7 @@ impl Bell {
 impl Listener {
     /// Waits until the name is rung, or was since the last time, and until then at the latest.
     pub async fn rung_by(&mut self, until: Instant) {
-        // The bell may go first, which wakes nobody.
+        // The wakeups may go first, which wakes nobody.
         let rung = async {
             if self.receiver.changed().await.is_err() {
                 std::future::pending::<()>().await;
@@ -79,17 +79,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_rung_before_the_wait_is_heard() {
-        let bell = Bell::new();
-        let mut listener = bell.listen("a");
-        bell.ring("b");
-        bell.ring("a");
+        let wakeups = Wakeups::new();
+        let mut listener = wakeups.listen("a");
+        wakeups.ring("b");
+        wakeups.ring("a");
         let long = Instant::now() + Duration::from_secs(60);
         listener.rung_by(long).await;
         assert!(Instant::now() < long);
         let short = Instant::now() + Duration::from_secs(1);
         listener.rung_by(short).await;
         assert!(Instant::now() >= short);
-        bell.ring_all();
+        wakeups.ring_all();
         listener.rung_by(long).await;
         assert!(Instant::now() < long);
     }

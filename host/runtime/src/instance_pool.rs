@@ -15,7 +15,7 @@ use crate::{LogLevel, LogRecord, LogSource, Reuse};
 const MAX_BYTES: usize = 1 << 30;
 
 /// The waiting instances of one component. They are dropped with it.
-pub(crate) struct Shelf {
+pub(crate) struct InstancePool {
     shared: Arc<Shared>,
     /// Whether there is a [`Reuse`], to be seen without the lock.
     open: AtomicBool,
@@ -41,17 +41,17 @@ pub(crate) struct Waiting {
     _place: Place,
 }
 
-impl Shelf {
+impl InstancePool {
     pub(crate) fn new(shared: Arc<Shared>) -> Arc<Self> {
         let reuse = shared.options.reuse;
-        let shelf = Arc::new(Self {
+        let instance_pool = Arc::new(Self {
             shared,
             open: AtomicBool::default(),
             state: Mutex::default(),
             told: AtomicBool::default(),
         });
-        shelf.set(reuse);
-        shelf
+        instance_pool.set(reuse);
+        instance_pool
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -87,7 +87,7 @@ impl Shelf {
             std::mem::take(&mut state.waiting)
         };
         if reuse.is_some() {
-            self.shared.runtime.shelves().register(self);
+            self.shared.runtime.pools().register(self);
         }
         // Outside of the lock: giving memory back takes a while.
         drop(retired);
@@ -107,7 +107,7 @@ impl Shelf {
 
     /// Lets an instance wait, or retires it.
     pub(crate) fn put(self: &Arc<Self>, instance: LiveInstance) {
-        let Some(place) = self.shared.runtime.shelves().place(instance.bytes()) else {
+        let Some(place) = self.shared.runtime.pools().place(instance.bytes()) else {
             return;
         };
         let mut state = self.lock();
@@ -183,10 +183,12 @@ impl Shelf {
     }
 }
 
-/// Looks after a shelf as long as something waits there.
-async fn sweep(shelf: Weak<Shelf>) {
+/// Looks after an instance pool as long as something waits there.
+async fn sweep(instance_pool: Weak<InstancePool>) {
     loop {
-        let next = shelf.upgrade().and_then(|shelf| shelf.retire_idle());
+        let next = instance_pool
+            .upgrade()
+            .and_then(|instance_pool| instance_pool.retire_idle());
         let Some(next) = next else { return };
         sleep_until(next).await;
     }
@@ -199,11 +201,11 @@ pub(crate) enum Share {
     All,
 }
 
-/// What the shelves of a runtime have in common: together they hold less than leaves others
+/// What the pools of a runtime have in common: together they hold less than leaves others
 /// without room, and where that is still too much they give way.
-pub(crate) struct Shelves {
+pub(crate) struct InstancePools {
     places: Arc<Places>,
-    shelves: Mutex<Vec<Weak<Shelf>>>,
+    pools: Mutex<Vec<Weak<InstancePool>>>,
 }
 
 struct Places {
@@ -218,8 +220,8 @@ struct Place {
     bytes: usize,
 }
 
-impl Shelves {
-    /// Shelves that hold so many instances together.
+impl InstancePools {
+    /// InstancePools that hold so many instances together.
     pub(crate) fn new(max: usize) -> Self {
         let places = Places {
             max,
@@ -228,32 +230,34 @@ impl Shelves {
         };
         Self {
             places: Arc::new(places),
-            shelves: Mutex::default(),
+            pools: Mutex::default(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Shelf>>> {
-        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<InstancePool>>> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn register(&self, shelf: &Arc<Shelf>) {
-        let new = Arc::downgrade(shelf);
-        let mut shelves = self.lock();
-        shelves.retain(|known| known.strong_count() > 0 && !known.ptr_eq(&new));
-        shelves.push(new);
+    fn register(&self, instance_pool: &Arc<InstancePool>) {
+        let new = Arc::downgrade(instance_pool);
+        let mut pools = self.lock();
+        pools.retain(|known| known.strong_count() > 0 && !known.ptr_eq(&new));
+        pools.push(new);
     }
 
     fn place(&self, bytes: usize) -> Option<Place> {
         self.places.take(bytes)
     }
 
-    /// Retires a share of what waits on each shelf; false when nothing does.
+    /// Retires a share of what waits on each instance pool; false when nothing does.
     pub(crate) fn make_room(&self, share: Share) -> bool {
         if self.places.taken.load(Ordering::Relaxed) == 0 {
             return false;
         }
-        let shelves: Vec<_> = self.lock().iter().filter_map(Weak::upgrade).collect();
-        let retired = shelves.iter().flat_map(|shelf| shelf.give_up(share));
+        let pools: Vec<_> = self.lock().iter().filter_map(Weak::upgrade).collect();
+        let retired = pools
+            .iter()
+            .flat_map(|instance_pool| instance_pool.give_up(share));
         retired.count() > 0
     }
 }
@@ -292,15 +296,15 @@ mod tests {
 
     #[test]
     fn places_are_bounded_by_number_and_by_memory() {
-        let shelves = Shelves::new(2);
-        let first = shelves.place(MAX_BYTES / 2).unwrap();
-        assert!(shelves.place(MAX_BYTES).is_none());
-        let second = shelves.place(MAX_BYTES / 2).unwrap();
-        assert!(shelves.place(0).is_none());
+        let pools = InstancePools::new(2);
+        let first = pools.place(MAX_BYTES / 2).unwrap();
+        assert!(pools.place(MAX_BYTES).is_none());
+        let second = pools.place(MAX_BYTES / 2).unwrap();
+        assert!(pools.place(0).is_none());
         drop(first);
-        assert!(shelves.place(1).is_some());
+        assert!(pools.place(1).is_some());
         drop(second);
-        assert!(shelves.place(MAX_BYTES).is_some());
-        assert!(!shelves.make_room(Share::All));
+        assert!(pools.place(MAX_BYTES).is_some());
+        assert!(!pools.make_room(Share::All));
     }
 }

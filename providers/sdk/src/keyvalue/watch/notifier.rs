@@ -21,7 +21,7 @@ const PRESENT: &str = "present";
 
 /// Tells one component, and remembers what it was told.
 #[derive(Debug)]
-pub struct Teller {
+pub struct ChangeNotifier {
     client: Client,
     link_name: String,
     link: String,
@@ -31,7 +31,7 @@ pub struct Teller {
     note: Option<mpsc::Sender<(String, String)>>,
 }
 
-impl Teller {
+impl ChangeNotifier {
     /// Tells the component at the other end of a link of keys in the bucket that it knows as
     /// `bucket`.
     #[must_use]

@@ -10,7 +10,7 @@ use lattice_core::secrets::{
     GetSecretError, PutSecretRequest, REQUEST_XKEY, Secret, SecretContext, SecretRequest,
     SecretResponse,
 };
-use lattice_rpc::quiet::Kinds;
+use lattice_rpc::throttle::KeyedThrottle;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -27,11 +27,11 @@ const MAX_REFUSED: usize = 64;
 const LONGEST: usize = 256;
 
 /// Of whom it was told lately that they were refused something, and for which kind of request.
-static REFUSED: Mutex<Option<Kinds<String, ()>>> = Mutex::new(None);
+static REFUSED: Mutex<Option<KeyedThrottle<String, ()>>> = Mutex::new(None);
 
 /// Checks who asks, and looks up what they ask for.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct RequestHandler {
     pub(crate) transit: CurveKey,
     pub(crate) values: StoredValues,
     pub(crate) mappings: Mappings,
@@ -49,7 +49,7 @@ struct Asking {
     host: String,
 }
 
-impl Desk {
+impl RequestHandler {
     /// Answers a request for a secret.
     pub(crate) async fn get(&self, message: &Message) -> Result<SealedAnswer, GetSecretError> {
         let (sender, json) = opened(&self.transit, message)?;
@@ -254,11 +254,11 @@ fn not_had(error: VaultError) -> GetSecretError {
 /// How many refusals of this kind were not told since the last one, if one is to be told.
 fn turn(kind: &str) -> Option<u64> {
     let mut refused = REFUSED.lock();
-    let refused = refused.get_or_insert_with(|| Kinds::new(MAX_REFUSED));
+    let refused = refused.get_or_insert_with(|| KeyedThrottle::new(MAX_REFUSED));
     turn_of(refused, kind, Instant::now())
 }
 
-fn turn_of(refused: &mut Kinds<String, ()>, kind: &str, now: Instant) -> Option<u64> {
+fn turn_of(refused: &mut KeyedThrottle<String, ()>, kind: &str, now: Instant) -> Option<u64> {
     if refused.is_full() {
         refused.forget_quiet(now);
     }
@@ -340,11 +340,11 @@ mod tests {
 
     #[test]
     fn refusals_are_told_once_a_second_and_of_some_at_a_time() {
-        let (mut refused, now) = (Kinds::new(MAX_REFUSED), Instant::now());
+        let (mut refused, now) = (KeyedThrottle::new(MAX_REFUSED), Instant::now());
         let mut told = |entity: usize, now| turn_of(&mut refused, &entity.to_string(), now);
         let at_once = (0..1000).filter(|entity| told(*entity % 500, now).is_some());
         assert_eq!(at_once.count(), MAX_REFUSED);
-        let untold = told(1000, now + lattice_rpc::quiet::QUIET);
+        let untold = told(1000, now + lattice_rpc::throttle::THROTTLE_WINDOW);
         assert_eq!(untold, Some(1000 - MAX_REFUSED as u64));
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use super::backend::{Granted, Holder, LockError};
-use super::bell::Bell;
+use super::wakeups::Wakeups;
 
 /// How long a waiter relies on being woken. What it waits for may have been missed.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -37,12 +37,12 @@ type Line = Arc<tokio::sync::Mutex<()>>;
 /// asks the backend. So what many waiters cost a backend does not grow with their number, and among
 /// them the order is kept.
 #[derive(Debug, Default)]
-pub struct Contest {
+pub struct LocalQueue {
     lines: Mutex<HashMap<String, Line>>,
-    bell: Bell,
+    wakeups: Wakeups,
 }
 
-impl Contest {
+impl LocalQueue {
     /// Without waiters.
     #[must_use]
     pub fn new() -> Self {
@@ -51,12 +51,12 @@ impl Contest {
 
     /// What wakes the one who waits for a name.
     #[must_use]
-    pub fn bell(&self) -> &Bell {
-        &self.bell
+    pub fn wakeups(&self) -> &Wakeups {
+        &self.wakeups
     }
 
     /// Makes one attempt after the other until one succeeds, or `until` has passed: at first, when
-    /// the bell is rung for the name, when the holder's time is over, and every second.
+    /// the wakeups is rung for the name, when the holder's time is over, and every second.
     ///
     /// # Errors
     ///
@@ -78,7 +78,7 @@ impl Contest {
         let Ok(_turn) = turn else {
             return Err(LockError::Held(Some(first)));
         };
-        let mut listener = self.bell.listen(name);
+        let mut listener = self.wakeups.listen(name);
         loop {
             let (holder, ends) = match attempt().await? {
                 Attempt::Got(granted) => return Ok(granted),
@@ -127,10 +127,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_ends_with_who_holds_it() {
-        let contest = Contest::new();
+        let local_queue = LocalQueue::new();
         let until = Instant::now() + Duration::from_millis(2500);
         let asked = AtomicU64::new(0);
-        let ended = contest
+        let ended = local_queue
             .enter("a", until, || async {
                 asked.fetch_add(1, Ordering::Relaxed);
                 Ok(held())
@@ -143,13 +143,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_bell_wakes_the_first_in_line() {
-        let contest = Arc::new(Contest::new());
+        let local_queue = Arc::new(LocalQueue::new());
         let until = Instant::now() + Duration::from_secs(60);
         let free = Arc::new(Mutex::new(0));
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut waiters = tokio::task::JoinSet::new();
         for n in 0..5 {
-            let (contest, free) = (Arc::clone(&contest), Arc::clone(&free));
+            let (local_queue, free) = (Arc::clone(&local_queue), Arc::clone(&free));
             let order = Arc::clone(&order);
             waiters.spawn(async move {
                 let take = || async {
@@ -160,14 +160,14 @@ mod tests {
                     *free -= 1;
                     Ok(got())
                 };
-                contest.enter("a", until, take).await.unwrap();
+                local_queue.enter("a", until, take).await.unwrap();
                 order.lock().push(n);
             });
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         while !waiters.is_empty() {
             *free.lock() += 1;
-            contest.bell().ring("a");
+            local_queue.wakeups().ring("a");
             waiters.join_next().await.unwrap().unwrap();
         }
         assert_eq!(*order.lock(), [0, 1, 2, 3, 4]);

@@ -101,7 +101,7 @@ pub(crate) async fn tell(
 }
 
 /// Where letters of a consumer go.
-pub(crate) struct Grave {
+pub(crate) struct DeadLetterTarget {
     pub(crate) subject: String,
     /// Whether the link names it.
     pub(crate) is_named: bool,
@@ -112,7 +112,7 @@ pub(crate) struct Grave {
     has_stream: AtomicBool,
 }
 
-impl Grave {
+impl DeadLetterTarget {
     pub(crate) fn new(subject: String, is_named: bool, trouble: Trouble) -> Self {
         Self {
             subject,
@@ -127,17 +127,23 @@ impl Grave {
 /// does not, and no stream can be made, the log has to do: as in 1.x, the consumer goes on.
 pub(crate) async fn keep(
     cluster: &Shared<Cluster>,
-    grave: &Grave,
+    dead_letter_target: &DeadLetterTarget,
     original: &Message,
     letter: &DeadLetter,
 ) {
-    let subject = &*grave.subject;
+    let subject = &*dead_letter_target.subject;
     if letter.goes_round(&message::arriving(original, true), subject) {
         return;
     }
     let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
     let (mut carried, mut unmade) = (Carried::All, 0);
-    while let Err(error) = post(cluster, grave, parts(original, letter, carried)).await {
+    while let Err(error) = post(
+        cluster,
+        dead_letter_target,
+        parts(original, letter, carried),
+    )
+    .await
+    {
         if is_too_large(&error) {
             match carried.less(letter, &error) {
                 Some(less) => carried = less,
@@ -146,7 +152,7 @@ pub(crate) async fn keep(
             continue;
         }
         unmade += usize::from(error.is::<NoStream>());
-        if unmade >= TRIES && !grave.is_named {
+        if unmade >= TRIES && !dead_letter_target.is_named {
             let error = chain(&*error);
             tracing::error!(
                 subject,
@@ -161,12 +167,12 @@ pub(crate) async fn keep(
             why,
             "could not post a dead letter, the message is kept"
         );
-        *grave.trouble.lock() = Some(format!(
+        *dead_letter_target.trouble.lock() = Some(format!(
             "could not post a dead letter to `{subject}`: {why}"
         ));
         tokio::time::sleep(backoff.delay()).await;
     }
-    *grave.trouble.lock() = None;
+    *dead_letter_target.trouble.lock() = None;
 }
 
 /// There is no stream for letters, and none can be made.
@@ -199,13 +205,15 @@ fn is_too_large(error: &BoxError) -> bool {
 /// Posts one letter; where the one before was not taken, to a stream that there is made sure of.
 async fn post(
     cluster: &Cluster,
-    grave: &Grave,
+    dead_letter_target: &DeadLetterTarget,
     (headers, body): (HeaderMap, Bytes),
 ) -> Result<(), BoxError> {
-    let subject = &*grave.subject;
-    if !grave.has_stream.load(Ordering::Relaxed) {
+    let subject = &*dead_letter_target.subject;
+    if !dead_letter_target.has_stream.load(Ordering::Relaxed) {
         let is_sure = make_sure_of_stream(cluster, subject).await?;
-        grave.has_stream.store(is_sure, Ordering::Relaxed);
+        dead_letter_target
+            .has_stream
+            .store(is_sure, Ordering::Relaxed);
     }
     let send = || {
         let (headers, body) = (headers.clone(), body.clone());
@@ -215,21 +223,25 @@ async fn post(
         async { sent.await?.await }
     };
     let Err(error) = send().await else {
-        grave.has_stream.store(true, Ordering::Relaxed);
+        dead_letter_target.has_stream.store(true, Ordering::Relaxed);
         return Ok(());
     };
     match error.kind() {
         PublishErrorKind::StreamNotFound => {
-            grave.has_stream.store(false, Ordering::Relaxed);
+            dead_letter_target
+                .has_stream
+                .store(false, Ordering::Relaxed);
             make_stream(cluster, subject).await?;
             send().await?;
-            grave.has_stream.store(true, Ordering::Relaxed);
+            dead_letter_target.has_stream.store(true, Ordering::Relaxed);
             Ok(())
         }
         // The stream may have gone: who listens on the subject keeps the server from saying that
         // nobody took the letter. It is looked again before the next try.
         PublishErrorKind::TimedOut => {
-            grave.has_stream.store(false, Ordering::Relaxed);
+            dead_letter_target
+                .has_stream
+                .store(false, Ordering::Relaxed);
             Err(error.into())
         }
         _ => Err(error.into()),

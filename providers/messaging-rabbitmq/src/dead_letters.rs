@@ -18,14 +18,14 @@ const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Where the letters of a queue go.
-pub(crate) struct Grave {
+pub(crate) struct DeadLetterTarget {
     /// The queue for them, if they go anywhere.
     queue: Option<String>,
     /// Why no letter can be posted at the moment.
     pub(crate) trouble: Trouble,
 }
 
-impl Grave {
+impl DeadLetterTarget {
     /// That of the messages of `queue`.
     pub(crate) fn new(to: &DeadLetterTo, queue: &str) -> Self {
         let queue = match to {
@@ -58,11 +58,11 @@ struct TooLarge;
 /// Posts a dead letter, for as long as it takes; the trouble says meanwhile why it does not succeed.
 pub(crate) async fn post(
     rabbit: &Rabbit,
-    grave: &Grave,
+    dead_letter_target: &DeadLetterTarget,
     (original, arriving): (&Delivery, &Arriving),
     letter: &DeadLetter,
 ) {
-    let Some(queue) = grave.queue.as_deref() else {
+    let Some(queue) = dead_letter_target.queue.as_deref() else {
         return;
     };
     if letter.goes_round(arriving, queue) {
@@ -70,7 +70,7 @@ pub(crate) async fn post(
     }
     let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
     let mut carried = Carried::All;
-    let _forgets = Forgets(&grave.trouble);
+    let _forgets = Forgets(&dead_letter_target.trouble);
     while let Err(error) = attempt(rabbit, queue, original, letter, carried).await {
         if let Some(error) = error.downcast_ref::<TooLarge>() {
             match carried.less(letter, error) {
@@ -85,7 +85,8 @@ pub(crate) async fn post(
             why,
             "could not post a dead letter, the message is kept"
         );
-        *grave.trouble.lock() = Some(format!("could not post a dead letter to `{queue}`: {why}"));
+        *dead_letter_target.trouble.lock() =
+            Some(format!("could not post a dead letter to `{queue}`: {why}"));
         tokio::time::sleep(backoff.delay()).await;
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use super::teller::LinkId;
+use super::link_publisher::LinkId;
 
 /// How certain it is that a process was heard of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub(crate) enum Confidence {
     Surely,
     /// It may have been another process with the same provider id.
     Perhaps,
@@ -26,7 +26,7 @@ pub(super) enum Generation {
 
 /// What a process may have missed.
 #[derive(Debug, Default)]
-pub(super) struct Unheard {
+pub(super) struct MissedUpdates {
     /// Links that have changed since the process was given its data.
     pub(super) changed: HashSet<LinkId>,
     pub(super) answers: u32,

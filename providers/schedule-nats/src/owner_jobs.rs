@@ -8,10 +8,10 @@ use tokio::sync::Mutex;
 use std::time::Duration;
 
 use crate::bucket::BucketError;
+use crate::job_store::JobStore;
 use crate::key::Owner;
 use crate::record::Record;
 use crate::settings::Limits;
-use crate::shop::Shop;
 use crate::ticker::now_ms;
 
 /// How long the name of a job may be, in bytes.
@@ -23,8 +23,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// The jobs of one owner.
 #[derive(Debug)]
-pub(crate) struct Desk {
-    shop: Shared<Shop>,
+pub(crate) struct OwnerJobs {
+    job_store: Shared<JobStore>,
     owner: Owner,
     limits: Limits,
     /// Held while a job is counted and written, so that jobs that are put at once are counted one
@@ -38,10 +38,10 @@ impl From<BucketError> for ScheduleError {
     }
 }
 
-impl Desk {
-    pub(crate) fn new(shop: Shared<Shop>, owner: Owner, limits: Limits) -> Self {
+impl OwnerJobs {
+    pub(crate) fn new(job_store: Shared<JobStore>, owner: Owner, limits: Limits) -> Self {
         Self {
-            shop,
+            job_store,
             owner,
             limits,
             adding: Mutex::default(),
@@ -79,14 +79,14 @@ impl Desk {
         }
         let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
         for _ in 0..TRIES {
-            let stored = self.shop.bucket.read(&key).await?;
+            let stored = self.job_store.bucket.read(&key).await?;
             let old = stored.value.as_ref();
             let old = old.and_then(|value| Some((value, Record::read(value).ok()?)));
             let written = match old.map(|(value, old)| (value, old.replaced_by(new.clone()))) {
                 Some((_, Some(record))) => self.write(&key, &record, stored.revision).await?,
                 Some((value, None)) => {
                     // The watch may be late.
-                    self.shop.see(&key, stored.revision, value);
+                    self.job_store.see(&key, stored.revision, value);
                     true
                 }
                 None => self.add(&key, &new, stored.revision).await?,
@@ -102,7 +102,7 @@ impl Desk {
     /// Puts a job in place of one that is known, unless that has changed since it was seen; one that
     /// would stay as it is has to be read to be sure.
     async fn put_known(&self, key: &str, new: &Record) -> Result<bool, ScheduleError> {
-        let Some(known) = self.shop.known(key) else {
+        let Some(known) = self.job_store.known(key) else {
             return Ok(false);
         };
         match known.record.replaced_by(new.clone()) {
@@ -111,7 +111,7 @@ impl Desk {
         }
     }
 
-    /// Writes a job that is not there yet, as [`Desk::write`] does, if there may be one more. Other
+    /// Writes a job that is not there yet, as [`OwnerJobs::write`] does, if there may be one more. Other
     /// copies of the provider may add one at the same time.
     async fn add(&self, key: &str, new: &Record, read: Revision) -> Result<bool, ScheduleError> {
         let _one_at_a_time = self.adding.lock().await;
@@ -127,9 +127,13 @@ impl Desk {
         read: Revision,
     ) -> Result<bool, ScheduleError> {
         let value = record.write();
-        let written = self.shop.bucket.write(key, value.clone(), read).await?;
+        let written = self
+            .job_store
+            .bucket
+            .write(key, value.clone(), read)
+            .await?;
         if let Change::Done(revision) = written {
-            self.shop.see(key, revision, &value);
+            self.job_store.see(key, revision, &value);
             return Ok(true);
         }
         Ok(false)
@@ -141,7 +145,7 @@ impl Desk {
         of: &str,
         now: Option<&str>,
     ) -> Result<Vec<Job>, ScheduleError> {
-        let values = self.shop.bucket.list(&self.owner.prefix()).await?;
+        let values = self.job_store.bucket.list(&self.owner.prefix()).await?;
         let records = values.iter().filter_map(|value| Record::read(value).ok());
         let said = records.filter(|record| record.of == of && now != Some(record.job.as_str()));
         Ok(said.map(Record::into_job).collect())
@@ -165,15 +169,15 @@ impl Desk {
         let key = self.owner.key(name);
         let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
         for _ in 0..TRIES {
-            let stored = self.shop.bucket.read(&key).await?;
+            let stored = self.job_store.bucket.read(&key).await?;
             match stored.value {
                 None => return Err(ScheduleError::NoSuchJob),
                 Some(value) if !wanted(&value) => return Ok(()),
                 Some(_) => {}
             }
-            let deleted = self.shop.bucket.delete(&key, stored.revision).await?;
+            let deleted = self.job_store.bucket.delete(&key, stored.revision).await?;
             if let Change::Done(after) = deleted {
-                self.shop.gone(&key, after);
+                self.job_store.gone(&key, after);
                 return Ok(());
             }
             tokio::time::sleep(backoff.delay()).await;
@@ -183,7 +187,7 @@ impl Desk {
 
     fn check_count(&self) -> Result<(), ScheduleError> {
         let most = self.limits.jobs;
-        if self.shop.count(&self.owner.prefix()) < most {
+        if self.job_store.count(&self.owner.prefix()) < most {
             return Ok(());
         }
         Err(ScheduleError::LimitReached(format!(
@@ -192,7 +196,7 @@ impl Desk {
     }
 }
 
-impl Scheduler for Desk {
+impl Scheduler for OwnerJobs {
     async fn put_job(&self, job: Job) -> Result<(), ScheduleError> {
         self.put(job, None).await
     }
@@ -202,7 +206,7 @@ impl Scheduler for Desk {
     }
 
     async fn list_jobs(&self) -> Result<Vec<Job>, ScheduleError> {
-        let values = self.shop.bucket.list(&self.owner.prefix()).await?;
+        let values = self.job_store.bucket.list(&self.owner.prefix()).await?;
         let records = values.iter().filter_map(|value| Record::read(value).ok());
         // One that is being told for the last time is done as far as anybody can see.
         let to_come = records.filter(|record| record.next.is_some());

@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::QUIET;
+use super::THROTTLE_WINDOW;
 
 /// Of what happens again and again, the first is told and the others of a second are counted.
 #[derive(Debug, Default)]
-pub struct Pace {
+pub struct LogThrottle {
     quiet_until: Mutex<Option<Instant>>,
     untold: AtomicU64,
 }
 
-impl Pace {
+impl LogThrottle {
     /// How many were not told since the last one, if this one is to be told.
     #[must_use]
     pub fn turn(&self) -> Option<u64> {
@@ -24,7 +24,7 @@ impl Pace {
             self.untold.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        *quiet_until = Some(now + QUIET);
+        *quiet_until = Some(now + THROTTLE_WINDOW);
         Some(self.untold.swap(0, Ordering::Relaxed))
     }
 }
@@ -35,10 +35,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_first_is_told_and_the_others_of_a_second_are_counted_with_the_next() {
-        let pace = Pace::default();
+        let pace = LogThrottle::default();
         assert_eq!(pace.turn(), Some(0));
         assert_eq!([pace.turn(), pace.turn()], [None, None]);
-        tokio::time::advance(QUIET).await;
+        tokio::time::advance(THROTTLE_WINDOW).await;
         assert_eq!(pace.turn(), Some(2));
         assert_eq!(pace.turn(), None);
     }

@@ -14,7 +14,7 @@ const MOST: usize = 4096;
 
 /// What has just lost its target.
 #[derive(Debug)]
-struct Gone {
+struct RemovedImport {
     source: ComponentId,
     link_name: String,
     lookup: String,
@@ -23,16 +23,16 @@ struct Gone {
 
 /// What has lost its target in the last second.
 #[derive(Debug, Default)]
-pub(super) struct Lately(Mutex<Vec<Gone>>);
+pub(super) struct RelinkGrace(Mutex<Vec<RemovedImport>>);
 
-impl Lately {
+impl RelinkGrace {
     /// Remembers interfaces of a source, each with the name of its link.
     pub(super) fn add(&self, source: &ComponentId, gone: impl Iterator<Item = (String, String)>) {
         let now = Instant::now();
         let mut known = self.0.lock();
         known.retain(|gone| gone.until > now);
         let room = MOST.saturating_sub(known.len());
-        known.extend(gone.take(room).map(|(link_name, lookup)| Gone {
+        known.extend(gone.take(room).map(|(link_name, lookup)| RemovedImport {
             source: source.clone(),
             link_name,
             lookup,

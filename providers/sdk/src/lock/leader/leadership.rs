@@ -1,4 +1,4 @@
-//! An office that a candidate has won, and how it is kept.
+//! A leadership that a candidate has won, and how it is kept.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,8 +15,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// By how much the clocks may differ from one look to the next.
 const TOLERANCE: Duration = Duration::from_secs(1);
 
-/// An office that was won.
-pub(super) struct Office {
+/// A leadership that was won.
+pub(super) struct Leadership {
     pub(super) claim: Claim,
     pub(super) fence: u64,
     pub(super) ttl: Duration,
@@ -27,7 +27,7 @@ pub(super) struct Office {
     clocks: Clocks,
 }
 
-/// Why an office ended.
+/// Why a leadership ended.
 pub(super) enum End {
     /// We are to stop.
     Stopped,
@@ -39,7 +39,7 @@ pub(super) enum End {
     Unknown,
 }
 
-impl Office {
+impl Leadership {
     pub(super) fn new(claim: Claim, asked: Instant, granted: Granted) -> Self {
         Self {
             claim,
@@ -51,7 +51,7 @@ impl Office {
         }
     }
 
-    /// When the component has to be told that the office is as good as lost: it needs some of the
+    /// When the component has to be told that the leadership is as good as lost: it needs some of the
     /// time that is left to stop.
     pub(super) fn in_doubt(&self) -> Instant {
         self.valid - (self.ttl / 4).min(LOST_LIMIT)
@@ -124,7 +124,7 @@ impl Clocks {
     }
 
     /// For how long the machine was asleep since the last look. That somebody has put its clock forward looks
-    /// the same: an office is better given up too early than kept too long.
+    /// the same: a leadership is better given up too early than kept too long.
     fn slept(&mut self) -> Duration {
         let before = std::mem::replace(self, Self::now());
         let passed = self.wall.duration_since(before.wall).unwrap_or_default();
@@ -175,7 +175,7 @@ mod tests {
     use crate::describe::Features;
     use crate::error::LinkError;
     use crate::lock::backend::Holder;
-    use crate::lock::claim::Place;
+    use crate::lock::claim::LockName;
 
     /// Renews after a while, or fails to.
     struct Backend {
@@ -213,7 +213,7 @@ mod tests {
             Ok(())
         }
 
-        async fn inspect(&self, _: &Place) -> Result<Option<Holder>, LockError> {
+        async fn inspect(&self, _: &LockName) -> Result<Option<Holder>, LockError> {
             Ok(None)
         }
 
@@ -226,21 +226,21 @@ mod tests {
         }
     }
 
-    fn office(ttl: Duration) -> Office {
-        let place = Place::read("", "chief", "default").unwrap();
+    fn leadership(ttl: Duration) -> Leadership {
+        let place = LockName::read("", "chief", "default").unwrap();
         let claim = Claim::new(place, "cart").unwrap();
-        Office::new(claim, Instant::now(), Granted { fence: 1, ttl })
+        Leadership::new(claim, Instant::now(), Granted { fence: 1, ttl })
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_cannot_renew_has_lost_before_the_time_is_over() {
         let ttl = Duration::from_secs(600);
         for takes in [0, 4, 700].map(Duration::from_secs) {
-            let mut office = office(ttl);
+            let mut leadership = leadership(ttl);
             let over = Instant::now() + ttl;
             let backend = Backend::new(takes, true);
             let (stop, trouble) = (CancellationToken::new(), Trouble::new("a link".to_owned()));
-            let end = office.keep(&backend, ttl, &stop, &trouble).await;
+            let end = leadership.keep(&backend, ttl, &stop, &trouble).await;
             assert!(matches!(end, End::Lost));
             let left = over.saturating_duration_since(Instant::now());
             assert!(left > LOST_LIMIT / 2, "{takes:?}: {left:?} left");
@@ -250,17 +250,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_renewal_that_was_cut_short_is_made_at_once() {
         let ttl = Duration::from_secs(6);
-        let mut office = office(ttl);
+        let mut leadership = leadership(ttl);
         let (slow, fast) = (
             Backend::new(ttl, false),
             Backend::new(Duration::ZERO, false),
         );
         let (stop, trouble) = (CancellationToken::new(), Trouble::new("a link".to_owned()));
-        let first = office.keep(&slow, ttl, &stop, &trouble);
+        let first = leadership.keep(&slow, ttl, &stop, &trouble);
         // It is due after two seconds.
         let cut = tokio::time::timeout(Duration::from_secs(3), first).await;
         assert!(cut.is_err());
-        let again = office.keep(&fast, ttl, &stop, &trouble);
+        let again = leadership.keep(&fast, ttl, &stop, &trouble);
         let kept = tokio::time::timeout(Duration::from_millis(100), again).await;
         assert!(kept.is_err());
         assert_eq!(fast.renewed.load(Ordering::Relaxed), 1);
@@ -270,12 +270,12 @@ mod tests {
     async fn the_time_in_which_the_machine_was_asleep_counts() {
         let ttl = Duration::from_secs(600);
         for (asleep, is_lost, renewed) in [(100, false, 0), (300, false, 1), (700, true, 0)] {
-            let mut office = office(ttl);
+            let mut leadership = leadership(ttl);
             // As after a sleep, in which only this clock went on.
-            office.clocks.wall -= Duration::from_secs(asleep);
+            leadership.clocks.wall -= Duration::from_secs(asleep);
             let backend = Backend::new(Duration::ZERO, false);
             let (stop, trouble) = (CancellationToken::new(), Trouble::new("a link".to_owned()));
-            let keep = office.keep(&backend, ttl, &stop, &trouble);
+            let keep = leadership.keep(&backend, ttl, &stop, &trouble);
             let end = tokio::time::timeout(2 * LOOK, keep).await;
             assert_eq!(matches!(end, Ok(End::Lost)), is_lost, "{asleep}");
             assert_eq!(backend.renewed.load(Ordering::Relaxed), renewed, "{asleep}");

@@ -1,6 +1,6 @@
 //! What is wished of components: commands that wait for their turn.
 //!
-//! Of one component one is fulfilled at a time, in the order in which they came, as in 1.9. What waits
+//! Of one component one is carried out at a time, in the order in which they came, as in 1.9. What waits
 //! behind it is little: a stop takes the place of all before it, and where many wait, the last command
 //! of a kind says how the component should be.
 
@@ -13,16 +13,16 @@ use super::ComponentStatus;
 use super::entry::Wanted;
 use super::error::ScaleError;
 
-/// The most that all wishes together may take, in bytes.
+/// The most that all commands together may take, in bytes.
 const ROOM: u32 = 64 << 20;
 /// How many of one component wait in their order.
 const IN_ORDER: usize = 16;
-/// What one takes besides its texts, with all that stands around it while it is fulfilled.
+/// What one takes besides its texts, with all that stands around it while it is carried out.
 const OVERHEAD: usize = 4096;
 
 /// A command about a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum Command {
     /// That it runs so, or not at all.
     Scale(Wanted),
     /// That it has other code.
@@ -32,7 +32,7 @@ pub(crate) enum Wish {
     },
 }
 
-impl Wish {
+impl Command {
     /// As a command to scale would have it, for reports.
     pub(crate) fn wanted(&self, running: Option<ComponentStatus>) -> Wanted {
         match self {
@@ -50,8 +50,8 @@ impl Wish {
         matches!(self, Self::Scale(wanted) if wanted.count == 0)
     }
 
-    /// Whether it need not be fulfilled any more once `later` is.
-    fn is_overtaken_by(&self, later: &Self) -> bool {
+    /// Whether it need not be carried out any more once `later` is.
+    fn is_superseded_by(&self, later: &Self) -> bool {
         match (self, later) {
             (_, later) if later.is_stop() => true,
             // What is stopped before may be started from another image, which one that runs keeps out.
@@ -78,7 +78,7 @@ impl Wish {
     }
 }
 
-/// The room for all wishes of a host.
+/// The room for all commands of a host.
 #[derive(Debug)]
 pub(crate) struct Room(Arc<Semaphore>);
 
@@ -89,55 +89,55 @@ impl Default for Room {
 }
 
 impl Room {
-    /// Gives a wish its room, until it is dropped.
-    pub(crate) fn admit(&self, wish: Wish) -> Result<Admitted, ScaleError> {
-        let bytes = u32::try_from(wish.bytes()).unwrap_or(u32::MAX);
+    /// Gives a command its room, until it is dropped.
+    pub(crate) fn admit(&self, command: Command) -> Result<Admitted, ScaleError> {
+        let bytes = u32::try_from(command.bytes()).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.0).try_acquire_many_owned(bytes);
         let _room = room.map_err(|_| ScaleError::Busy)?;
-        Ok(Admitted { wish, _room })
+        Ok(Admitted { command, _room })
     }
 }
 
-/// A wish that there is room for.
+/// A command that there is room for.
 #[derive(Debug)]
 pub(crate) struct Admitted {
-    pub(crate) wish: Wish,
+    pub(crate) command: Command,
     _room: OwnedSemaphorePermit,
 }
 
 /// What is wished of one component.
 #[derive(Debug, Default)]
-pub(crate) struct Wishes {
+pub(crate) struct CommandQueue {
     waiting: Vec<Admitted>,
     is_at_work: bool,
 }
 
-/// What came of putting a wish in line.
+/// What came of putting a command in line.
 #[derive(Debug)]
-pub(crate) struct Put {
+pub(crate) struct Enqueued {
     /// Whether nobody is at work, so that whoever put it has to begin.
     pub(crate) begins: bool,
     /// Those whose place it took.
-    pub(crate) overtaken: Vec<Wish>,
+    pub(crate) superseded: Vec<Command>,
 }
 
-impl Wishes {
-    /// Puts a wish in line, in the place of those that it overtakes.
-    pub(crate) fn put(&mut self, admitted: Admitted) -> Put {
-        let later = &admitted.wish;
+impl CommandQueue {
+    /// Puts a command in line, in the place of those that it supersedes.
+    pub(crate) fn put(&mut self, admitted: Admitted) -> Enqueued {
+        let later = &admitted.command;
         let are_many = self.waiting.len() >= IN_ORDER;
-        let is_overtaken =
-            |wish: &Wish| (are_many || later.is_stop()) && wish.is_overtaken_by(later);
-        let overtaken = self
+        let is_superseded =
+            |command: &Command| (are_many || later.is_stop()) && command.is_superseded_by(later);
+        let superseded = self
             .waiting
-            .extract_if(.., |waiting| is_overtaken(&waiting.wish))
-            .map(|waiting| waiting.wish)
+            .extract_if(.., |waiting| is_superseded(&waiting.command))
+            .map(|waiting| waiting.command)
             // The same once more is told once.
-            .filter(|wish| wish != later)
+            .filter(|command| command != later)
             .collect();
         self.waiting.push(admitted);
         let begins = !std::mem::replace(&mut self.is_at_work, true);
-        Put { begins, overtaken }
+        Enqueued { begins, superseded }
     }
 
     /// Whether nothing is being done, and nothing waits.
@@ -145,7 +145,7 @@ impl Wishes {
         !self.is_at_work && self.waiting.is_empty()
     }
 
-    /// The next wish; nobody is at work any more when there is none.
+    /// The next command; nobody is at work any more when there is none.
     pub(crate) fn next(&mut self) -> Option<Admitted> {
         self.is_at_work = !self.waiting.is_empty();
         self.is_at_work.then(|| self.waiting.remove(0))
@@ -156,29 +156,29 @@ impl Wishes {
 mod tests {
     use super::*;
 
-    fn scale(image: &str, count: u32) -> Wish {
-        Wish::Scale(Wanted {
+    fn scale(image: &str, count: u32) -> Command {
+        Command::Scale(Wanted {
             image: image.to_owned(),
             count,
             ..Wanted::default()
         })
     }
 
-    fn update(image: &str) -> Wish {
-        Wish::Update {
+    fn update(image: &str) -> Command {
+        Command::Update {
             image: ImageRef::new(image).unwrap(),
             annotations: StringMap::new(),
         }
     }
 
-    /// What is left of some wishes, and how many were told that they were overtaken.
-    fn left(all: Vec<Wish>) -> (Vec<Wish>, usize) {
-        let (room, mut wishes) = (Room::default(), Wishes::default());
+    /// What is left of some commands, and how many were told that they were superseded.
+    fn left(all: Vec<Command>) -> (Vec<Command>, usize) {
+        let (room, mut commands) = (Room::default(), CommandQueue::default());
         let put = all
             .into_iter()
-            .map(|wish| wishes.put(room.admit(wish).unwrap()));
-        let told = put.map(|put| put.overtaken.len()).sum();
-        let left = std::iter::from_fn(|| wishes.next().map(|next| next.wish));
+            .map(|command| commands.put(room.admit(command).unwrap()));
+        let told = put.map(|put| put.superseded.len()).sum();
+        let left = std::iter::from_fn(|| commands.next().map(|next| next.command));
         (left.collect(), told)
     }
 
@@ -209,12 +209,12 @@ mod tests {
 
     #[test]
     fn whoever_puts_the_first_begins_and_begins_again_after_the_last() {
-        let (room, mut wishes) = (Room::default(), Wishes::default());
+        let (room, mut commands) = (Room::default(), CommandQueue::default());
         for _ in 0..2 {
-            assert!(wishes.put(room.admit(scale("a", 1)).unwrap()).begins);
-            assert!(wishes.next().is_some());
-            assert!(!wishes.put(room.admit(scale("a", 2)).unwrap()).begins);
-            assert!(wishes.next().is_some() && wishes.next().is_none());
+            assert!(commands.put(room.admit(scale("a", 1)).unwrap()).begins);
+            assert!(commands.next().is_some());
+            assert!(!commands.put(room.admit(scale("a", 2)).unwrap()).begins);
+            assert!(commands.next().is_some() && commands.next().is_none());
         }
     }
 

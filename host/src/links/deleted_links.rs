@@ -14,9 +14,9 @@ pub(super) const MOST: usize = 1024;
 /// What was taken away last, each place once. Links that were only changed are among them: whoever
 /// deletes a link that is there is not answered from here.
 #[derive(Debug, Default)]
-pub(super) struct Gone(Mutex<VecDeque<Link>>);
+pub(super) struct DeletedLinks(Mutex<VecDeque<Link>>);
 
-impl Gone {
+impl DeletedLinks {
     pub(super) fn add(&self, links: &[Link]) {
         if links.is_empty() {
             return;

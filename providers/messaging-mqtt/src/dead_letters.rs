@@ -22,7 +22,7 @@ const TRIES: usize = 5;
 
 /// Where the letters of a link go.
 #[derive(Debug)]
-pub(crate) struct Grave {
+pub(crate) struct DeadLetterTarget {
     /// The topic, if they go anywhere.
     topic: Option<String>,
     /// Whether the link names it.
@@ -33,7 +33,7 @@ pub(crate) struct Grave {
     pub(crate) trouble: Arc<Mutex<Option<String>>>,
 }
 
-impl Grave {
+impl DeadLetterTarget {
     /// That of a link whose component is called `component`.
     pub(crate) fn new(rules: &DeliveryRules, component: &str, is_kept: bool) -> Self {
         let usual = || format!("lattice/dead/{component}");
@@ -61,11 +61,13 @@ impl Grave {
 /// of a message that the broker does not keep, the log has to do.
 pub(crate) async fn post(
     publisher: &Publisher,
-    grave: &Grave,
+    dead_letter_target: &DeadLetterTarget,
     original: &Publish,
     letter: &DeadLetter,
 ) {
-    let Some(topic) = &grave.topic else { return };
+    let Some(topic) = &dead_letter_target.topic else {
+        return;
+    };
     if letter.goes_round(&message::arriving(original), topic) {
         return;
     }
@@ -80,16 +82,18 @@ pub(crate) async fn post(
             continue;
         }
         unheard += usize::from(matches!(failed, Failed::Unheard));
-        if unheard > 0 && !grave.is_named || unheard >= TRIES && !grave.is_kept {
+        if unheard > 0 && !dead_letter_target.is_named
+            || unheard >= TRIES && !dead_letter_target.is_kept
+        {
             tracing::error!(topic, "lost a dead letter, of which nobody hears");
             break;
         }
         let what = format!("could not post a dead letter to `{topic}`: {failed}");
         tracing::warn!("{what}; the message is kept");
-        *grave.trouble.lock() = Some(what);
+        *dead_letter_target.trouble.lock() = Some(what);
         tokio::time::sleep(backoff.delay()).await;
     }
-    *grave.trouble.lock() = None;
+    *dead_letter_target.trouble.lock() = None;
 }
 
 /// Why a letter was not posted.

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::backend::{Granted, Holder, Lease, LockError, Locks, millis};
-use super::claim::{Claim, Place};
+use super::claim::{Claim, LockName};
 use super::limits::Limits;
 use crate::backoff::Backoff;
 
@@ -23,7 +23,7 @@ const ABANDON_PAUSE: Duration = Duration::from_millis(100);
 
 /// The locks of one link with its limits.
 #[derive(Debug)]
-pub struct Desk<B> {
+pub struct LinkLocks<B> {
     pub(crate) backend: B,
     pub(crate) limits: Limits,
     link_name: String,
@@ -45,7 +45,7 @@ pub(crate) struct Ask {
     pub(crate) deadline: Instant,
 }
 
-impl<B: Locks> Desk<B> {
+impl<B: Locks> LinkLocks<B> {
     pub(crate) fn new(backend: B, limits: Limits, link_name: &str) -> Self {
         let closed = CancellationToken::new();
         Self {
@@ -71,8 +71,8 @@ impl<B: Locks> Desk<B> {
         self.tasks.wait().await;
     }
 
-    fn place(&self, store: &str, name: &str) -> Result<Place, LockError> {
-        Place::read(store, name, &self.link_name)
+    fn place(&self, store: &str, name: &str) -> Result<LockName, LockError> {
+        LockName::read(store, name, &self.link_name)
     }
 
     pub(crate) async fn acquire(self: &Arc<Self>, ask: Ask) -> Result<Lease, LockError> {
@@ -85,10 +85,10 @@ impl<B: Locks> Desk<B> {
         // In a task of its own: this future is dropped when the caller gives up, and somebody has
         // to undo what was begun.
         let (answer, answered) = oneshot::channel();
-        let desk = Arc::clone(self);
+        let link_locks = Arc::clone(self);
         let work = async move {
             let _seat = seat;
-            desk.acquire_for(claim, ttl, until, answer).await;
+            link_locks.acquire_for(claim, ttl, until, answer).await;
         };
         self.tasks.spawn(work.in_current_span());
         let granted = answered.await.unwrap_or_else(|_| Err(self.gone()))?;
@@ -234,7 +234,7 @@ mod tests {
             Ok(())
         }
 
-        async fn inspect(&self, _: &Place) -> Result<Option<Holder>, LockError> {
+        async fn inspect(&self, _: &LockName) -> Result<Option<Holder>, LockError> {
             Ok(None)
         }
 
@@ -251,7 +251,7 @@ mod tests {
     async fn a_closed_desk_is_finished_when_all_have_left_their_lines() {
         let settings = crate::Settings::from_texts([], []);
         let limits = Limits::read(&settings, Duration::from_millis(100)).unwrap();
-        let desk = Arc::new(Desk::new(Taken::default(), limits, "default"));
+        let link_locks = Arc::new(LinkLocks::new(Taken::default(), limits, "default"));
         let wait = |name: &str| {
             let ask = Ask {
                 store: String::new(),
@@ -261,16 +261,16 @@ mod tests {
                 owner: "cart".to_owned(),
                 deadline: Instant::now() + Duration::from_secs(60),
             };
-            let desk = Arc::clone(&desk);
-            tokio::spawn(async move { desk.acquire(ask).await })
+            let link_locks = Arc::clone(&link_locks);
+            tokio::spawn(async move { link_locks.acquire(ask).await })
         };
         let waiters = ["a", "a", "b"].map(wait);
-        while desk.backend.waiters.load(Ordering::Relaxed) < 3 {
+        while link_locks.backend.waiters.load(Ordering::Relaxed) < 3 {
             tokio::task::yield_now().await;
         }
-        desk.close();
-        desk.finished().await;
-        assert_eq!(desk.backend.left.load(Ordering::Relaxed), 3);
+        link_locks.close();
+        link_locks.finished().await;
+        assert_eq!(link_locks.backend.left.load(Ordering::Relaxed), 3);
         for waiter in waiters {
             let ended = waiter.await.unwrap();
             assert!(matches!(ended, Err(LockError::Unavailable(_))), "{ended:?}");
