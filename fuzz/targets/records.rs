@@ -35,7 +35,7 @@ use serde_json::{Value, json};
 
 #[path = "../../interfaces/telemetry/src/context.rs"]
 mod context;
-#[path = "../../host/src/providers/heard.rs"]
+#[path = "../../host/src/providers/report_filter.rs"]
 mod heard;
 #[path = "../../host/src/bus_log/line.rs"]
 mod line;

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use wire::Wire as _;
 
 #[allow(dead_code, reason = "letters are read, those of others too")]
-#[path = "../../providers/queue-azure/src/letter.rs"]
+#[path = "../../providers/queue-azure/src/stored_message.rs"]
 mod azure_letter;
 #[allow(dead_code, reason = "no folders are made")]
 #[path = "../../providers/blobstore-fs/src/name.rs"]
@@ -31,18 +31,18 @@ mod index;
 #[path = "../../providers/keyvalue-nats/src/key.rs"]
 mod nats_key;
 #[allow(dead_code, reason = "letters are read, those of others too")]
-#[path = "../../providers/queue-nats/src/letter.rs"]
+#[path = "../../providers/queue-nats/src/stored_message.rs"]
 mod nats_letter;
 #[allow(dead_code, reason = "keys of any length are tried")]
 #[path = "../../providers/keyvalue-postgres/src/key.rs"]
 mod postgres_key;
 #[allow(dead_code, reason = "new letters have a history of their own")]
-#[path = "../../providers/queue-rabbitmq/src/letter.rs"]
+#[path = "../../providers/queue-rabbitmq/src/stored_message.rs"]
 mod rabbit_letter;
 #[path = "../../providers/keyvalue-redis/src/namespace.rs"]
 mod redis_key;
 #[allow(dead_code, reason = "letters are read, those of others too")]
-#[path = "../../providers/queue-sqs/src/letter.rs"]
+#[path = "../../providers/queue-sqs/src/stored_message.rs"]
 mod sqs_letter;
 #[allow(
     dead_code,

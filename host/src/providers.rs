@@ -7,7 +7,6 @@ mod failed;
 mod health;
 mod life;
 mod link_publisher;
-mod link_state;
 mod listen;
 mod permission;
 mod probe;
@@ -25,6 +24,7 @@ mod spawn;
 mod states;
 mod stop;
 mod told;
+mod tracked_link;
 mod worker;
 
 use std::collections::HashMap;

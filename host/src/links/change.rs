@@ -69,10 +69,10 @@ impl LinkTable {
         let new = spec.map(|spec| Arc::new(Source::new(&self.lattice, id, spec, old)));
         if let Some(old) = old {
             // Before calls find nothing any more.
-            self.lately.add(id, old.lost_in(new.as_deref()));
+            self.relink_grace.add(id, old.lost_in(new.as_deref()));
         }
         let diff = LinkDiff::between(links(old), links(new.as_deref()));
-        self.gone.add(&diff.removed);
+        self.deleted_links.add(&diff.removed);
         let mut sources = self.sources.write();
         match new {
             Some(new) => sources.insert(id.clone(), new),

@@ -17,11 +17,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::delivery::{Confidence, Generation, MissedUpdates, Recent};
-use super::link_state::{LinkState, Told, Untold, Watched, bare_link, own_secrets};
 use super::probe::are_several;
 use super::seal::Sealer;
 use super::send::publish;
 use super::states::LinkStates;
+use super::tracked_link::{Told, TrackedLink, Untold, Watched, bare_link, own_secrets};
 use crate::links::LinkTable;
 use crate::trust::secrets::{Entity, SecretBundle, Secrets};
 
@@ -73,7 +73,7 @@ pub(crate) struct LinkPublisher {
     delete: String,
     generation: Generation,
     changes: watch::Receiver<u64>,
-    tracked: HashMap<LinkId, LinkState>,
+    tracked: HashMap<LinkId, TrackedLink>,
     /// Links that the credentials of the process have no room for.
     left_out: HashSet<LinkId>,
     /// Until the process has been heard of: it may not listen yet.
@@ -172,7 +172,7 @@ impl LinkPublisher {
         let changes: Vec<_> = self
             .tracked
             .values_mut()
-            .flat_map(LinkState::changes)
+            .flat_map(TrackedLink::changes)
             .collect();
         let contents = async {
             if changes.is_empty() {
@@ -395,7 +395,7 @@ impl LinkPublisher {
     }
 
     /// Takes over the links as they are now, and returns those that are gone.
-    async fn refresh(&mut self) -> HashMap<LinkId, LinkState> {
+    async fn refresh(&mut self) -> HashMap<LinkId, TrackedLink> {
         self.changes.mark_unchanged();
         let mut gone = std::mem::take(&mut self.tracked);
         let mut failed = false;
@@ -405,8 +405,8 @@ impl LinkPublisher {
             let id = (key, link.target.clone());
             let before = gone.remove(&id);
             let tracked = match before {
-                Some(before) if before.is_usable_for(&link) => LinkState { link, ..before },
-                Some(before) => LinkState {
+                Some(before) if before.is_usable_for(&link) => TrackedLink { link, ..before },
+                Some(before) => TrackedLink {
                     is_withdrawn: before.is_withdrawn,
                     ..self.track(link, before.told).await
                 },
@@ -415,7 +415,7 @@ impl LinkPublisher {
             failed |= tracked.source.is_err() || tracked.target.is_err();
             let has_no_room = self.left_out.contains(&id);
             if let Entry::Vacant(place) = self.tracked.entry(id) {
-                place.insert(LinkState {
+                place.insert(TrackedLink {
                     has_no_room,
                     ..tracked
                 });
@@ -425,14 +425,14 @@ impl LinkPublisher {
         gone
     }
 
-    async fn track(&self, link: Link, told: Option<Told>) -> LinkState {
+    async fn track(&self, link: Link, told: Option<Told>) -> TrackedLink {
         let (source, target) = tokio::join!(
             self.watch(&link.source_config),
             self.watch(&link.target_config)
         );
         let names = own_secrets(&self.id, &link);
         let entity = self.deps.entity.clone();
-        LinkState {
+        TrackedLink {
             link,
             source,
             target,

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{Kafka, config};
 use crate::settings::ReaderSettings;
 use crate::workers::{Partition, Work, Workers};
-use crate::{attempts, letters, message};
+use crate::{attempts, dead_letters, message};
 pub(crate) use unread::Unread;
 
 /// The first and the longest pause after an error.

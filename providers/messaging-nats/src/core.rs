@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Cluster;
 use crate::settings::Subscription;
-use crate::{letters, message};
+use crate::{dead_letters, message};
 
 /// Hands what arrives on a subject to the component, from when `turn` is cancelled until the link goes
 /// away; what has arrived by then is handed over as far as there is time.

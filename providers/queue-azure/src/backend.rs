@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::error::queue_error;
 use crate::leases::{Held, Leases, NotHeld, receipt};
 use crate::settings::{AzureSettings, LinkSettings};
-use crate::{letter, queues};
+use crate::{queues, stored_message};
 
 /// How many messages one request receives.
 const BATCH: usize = 32;

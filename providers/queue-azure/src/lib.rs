@@ -12,7 +12,7 @@
 //! # Messages
 //!
 //! A message is the base64 of its body. One with attributes or a content type has these in front, as
-//! the module `letter` says. What other programs send may be base64 or plain text; where that may look
+//! the module `stored_message` says. What other programs send may be base64 or plain text; where that may look
 //! like base64 by chance the link says `encoding=text`. With all that a
 //! message has at most 60 KiB of text, which are 45 KiB of body: of the 64 KiB that Azure takes, the
 //! rest is for what a dead letter tells besides.

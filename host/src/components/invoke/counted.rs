@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use lattice_rpc::CallError;
 
-use crate::trust::rules::Gate;
+use crate::trust::rules::LinkGuard;
 
 /// A call that passed the gate of its link, which has counted it. Without a gate nothing is counted.
 pub(super) struct Counted<'a>(Option<Passed<'a>>);
 
 struct Passed<'a> {
-    gate: &'a Gate,
+    gate: &'a LinkGuard,
     instance: &'a str,
     function: &'a str,
     params: Bytes,
@@ -17,7 +17,7 @@ struct Passed<'a> {
 
 impl<'a> Counted<'a> {
     pub(super) fn of(
-        gate: Option<&'a Gate>,
+        gate: Option<&'a LinkGuard>,
         (instance, function): (&'a str, &'a str),
         params: &Bytes,
     ) -> Self {
@@ -59,7 +59,7 @@ mod tests {
             "source_id": "a", "target": "b", "wit_namespace": "my", "wit_package": "own",
             "interfaces": ["thing"], "rules": {"rate": "1/h"},
         });
-        let gate = Gate::of(&serde_json::from_value(link).unwrap(), None).unwrap();
+        let gate = LinkGuard::of(&serde_json::from_value(link).unwrap(), None).unwrap();
         let params = Bytes::new();
         let call = |outcome: Result<(), CallError>| {
             gate.check("my:own/thing", "look", &params)?;

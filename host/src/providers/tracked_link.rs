@@ -14,7 +14,7 @@ use crate::trust::secrets::{SecretBundle, SecretState};
 
 /// A link of the provider, and what the process was last told of it.
 #[derive(Debug)]
-pub(crate) struct LinkState {
+pub(crate) struct TrackedLink {
     pub(crate) link: Link,
     pub(crate) source: Watched,
     pub(crate) target: Watched,
@@ -53,7 +53,7 @@ pub(crate) enum Untold {
     Refused(String),
 }
 
-impl LinkState {
+impl TrackedLink {
     /// Whether the watched configs and secrets are those that the link names now.
     pub(crate) fn is_usable_for(&self, link: &Link) -> bool {
         let readable = self.source.is_ok() && self.target.is_ok();
