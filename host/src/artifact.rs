@@ -1,5 +1,6 @@
 //! Images: from a reference to the bytes of a component or the program of a provider.
 
+mod abandoned;
 mod error;
 
 use std::fs::File;
@@ -22,6 +23,8 @@ use tokio::time::timeout;
 use crate::builtin::{AS_PROCESS, Builtin, Builtins};
 use crate::trust::{Artifact, Trust};
 
+pub(crate) use abandoned::remove_abandoned;
+use abandoned::{PREFIX, hold};
 pub(crate) use error::FetchError;
 
 /// What the host may read.
@@ -53,6 +56,8 @@ pub(crate) enum Program {
 pub(crate) struct Unpacked {
     _folder: TempDir,
     file: Arc<File>,
+    /// Tells that the folder is not left behind.
+    _held: File,
 }
 
 impl std::fmt::Debug for Program {
@@ -363,9 +368,8 @@ fn unpack(
 }
 
 fn write_program(mut library: impl Read) -> io::Result<(Unpacked, PathBuf)> {
-    let folder = tempfile::Builder::new()
-        .prefix("lattice-provider-")
-        .tempdir()?;
+    let folder = tempfile::Builder::new().prefix(PREFIX).tempdir()?;
+    let held = hold(folder.path())?;
     let path = folder.path().join("provider");
     let mut options = std::fs::OpenOptions::new();
     let mut file = options
@@ -379,6 +383,7 @@ fn write_program(mut library: impl Read) -> io::Result<(Unpacked, PathBuf)> {
     let unpacked = Unpacked {
         file: Arc::new(File::open(&path)?),
         _folder: folder,
+        _held: held,
     };
     Ok((unpacked, path))
 }

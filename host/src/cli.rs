@@ -5,6 +5,7 @@ mod copying;
 mod logging;
 mod markdown;
 mod settings;
+mod signals;
 mod trust;
 
 use std::ffi::OsString;
@@ -13,7 +14,6 @@ use std::time::Duration;
 
 use lattice_core::provider::LogLevel;
 use lattice_telemetry::{Service, Traces};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub use args::{
     CtlArgs, HostArgs, ImageArgs, LaterArgs, NatsArgs, RpcArgs, RunningArgs, SecretsArgs,
@@ -22,6 +22,7 @@ pub use args::{
 pub(crate) use copying::VARIABLE as COPYING;
 pub use copying::copy_well;
 pub use settings::SettingsError;
+use signals::Signals;
 pub use trust::{TrustArgs, TrustSettingsError};
 
 pub use crate::trust::secrets::hide_memory;
@@ -178,33 +179,23 @@ fn traces(config: &HostConfig) -> Result<Option<Traces>, SettingsError> {
 }
 
 async fn run_until_told(config: HostConfig) -> Result<(), RunError> {
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+    let mut signals = Signals::listen().map_err(RunError::Signals)?;
     let host = tokio::select! {
         host = Host::start(config) => host?,
         // Nothing runs yet that would have to be stopped in an orderly way.
-        _ = interrupt.recv() => return Ok(()),
-        _ = terminate.recv() => return Ok(()),
+        _ = signals.first() => return Ok(()),
     };
     let request = tokio::select! {
         request = host.stop_requested() => request,
-        _ = interrupt.recv() => StopRequest::now(StopReason::Signal("SIGINT")),
-        _ = terminate.recv() => StopRequest::now(StopReason::Signal("SIGTERM")),
+        name = signals.first() => StopRequest::now(StopReason::Signal(name)),
     };
     tokio::select! {
         () = host.drain(request) => {}
-        () = either(&mut interrupt, &mut terminate) => {
+        () = signals.second() => {
             tracing::warn!("second signal: ending without waiting for calls");
         }
     }
     Ok(())
-}
-
-async fn either(one: &mut Signal, other: &mut Signal) {
-    tokio::select! {
-        _ = one.recv() => {}
-        _ = other.recv() => {}
-    }
 }
 
 #[cfg(test)]

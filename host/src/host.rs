@@ -4,6 +4,7 @@ mod assemble;
 mod error;
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use lattice_core::{HostId, LatticeName};
 use lattice_nats::connection::Rotation;
 use lattice_rpc::{Peer, WatchedThreads};
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::Admin;
@@ -158,7 +159,8 @@ impl Host {
     /// goodbye. Takes no longer than the request allows, apart from a moment for the goodbye.
     pub async fn drain(self, request: StopRequest) {
         let budget = request.timeout.unwrap_or(self.drain_timeout);
-        let deadline = Instant::now() + budget;
+        let begun = Instant::now();
+        let deadline = begun + budget;
         tracing::info!(reason = %request.reason, ?budget, "stopping");
         if let Some(admin) = &self.admin {
             admin.set_stopping();
@@ -166,9 +168,11 @@ impl Host {
         drop(self.heartbeat);
         // First out of all auctions and queue groups, so that nothing new is given to this host.
         self.control.drain(budget.min(GOODBYE)).await;
-        // Then the ways in, while what they call still works.
-        self.providers.drain_sources(deadline).await;
-        self.components.drain(deadline).await;
+        // Then the ways in, while what they call still works. One open stream may keep them for as long
+        // as they may take: what others call here has its part of the time, too.
+        let sources = self.providers.drain_sources(deadline);
+        let components = self.components.drain(deadline);
+        in_turn(sources, components, begun + budget / 2).await;
         self.providers
             .drain(deadline.max(Instant::now() + GOODBYE / 4))
             .await;
@@ -181,5 +185,33 @@ impl Host {
         }));
         self.events.flush(GOODBYE).await;
         tracing::info!("stopped");
+    }
+}
+
+/// Does one after the other, where the other begins at `by` in any case.
+async fn in_turn(first: impl Future<Output = ()>, then: impl Future<Output = ()>, by: Instant) {
+    let mut first = pin!(first);
+    if timeout_at(by, first.as_mut()).await.is_ok() {
+        return then.await;
+    }
+    tokio::join!(first, then);
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_second_begins_at_its_time_and_the_first_goes_on() {
+        for (first, begins) in [(2_u32, 2_u32), (9, 5)] {
+            let start = Instant::now();
+            let then = async { assert_eq!(start.elapsed(), begins * SECOND) };
+            in_turn(sleep(first * SECOND), then, start + 5 * SECOND).await;
+            assert_eq!(start.elapsed(), first * SECOND);
+        }
     }
 }

@@ -31,6 +31,10 @@ impl Lines {
     /// A host without a socket works as well, only slower: what fails is logged.
     pub(crate) fn open(folder: &Path, host: &HostId, board: &Switchboard) -> Option<Self> {
         let bound = match bind(folder, host) {
+            Err(error @ ListenError::Taken { .. }) => {
+                tracing::warn!(%error, "another host seems to have the id of this one");
+                elsewhere(&error, host)
+            }
             Err(error) if folder == default_folder() => elsewhere(&error, host),
             bound => bound.map(|listener| (listener, None)),
         };
@@ -77,7 +81,8 @@ fn is_of_host(name: &str) -> bool {
 }
 
 /// Listens in a folder with a name that nobody can know beforehand: among the temporary files, other
-/// users may have made that of this one first. Processes are told the path, so that any is as good.
+/// users may have made that of this one first, and another host may have its socket. Processes are told
+/// the path, so that any is as good.
 fn elsewhere(
     error: &ListenError,
     host: &HostId,
@@ -118,6 +123,20 @@ mod tests {
         assert!(is_of_host(&format!("{host}.sock")));
         for other in ["mine.sock", ".sock", &host, &format!("{host}.sock.old")] {
             assert!(!is_of_host(other), "{other}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_host_leaves_its_socket_to_another_with_the_same_id() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = HostId::new(format!("N{}", "A".repeat(55))).unwrap();
+        let board = Switchboard::default();
+        let open = || Lines::open(folder.path(), &host, &board).unwrap();
+        let (first, second) = (open(), open());
+        assert!(Path::new(first.path()).starts_with(folder.path()));
+        assert_ne!(first.path(), second.path());
+        for lines in [&first, &second] {
+            assert!(Path::new(lines.path()).exists(), "{}", lines.path());
         }
     }
 

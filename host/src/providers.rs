@@ -48,7 +48,7 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::artifact::Images;
+use crate::artifact::{Images, remove_abandoned};
 use crate::bus_log::Users;
 use crate::config::{NatsConfig, ProviderConfig, ProviderSigner};
 use crate::events::Events;
@@ -131,6 +131,8 @@ pub(crate) struct Providers {
 
 impl Providers {
     pub(crate) fn new(deps: ProviderDeps) -> Self {
+        // Aside: there may be much among the temporary files.
+        tokio::task::spawn_blocking(remove_abandoned);
         let alive = CancellationToken::new();
         Self {
             deps: Arc::new(deps),

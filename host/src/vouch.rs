@@ -10,7 +10,7 @@ use lattice_core::identity::{PeerTokens, ProviderIdentity};
 use lattice_core::provider::SecretText;
 use lattice_rpc::{Auth, AuthSettings, Links};
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::HostConfig;
@@ -18,6 +18,9 @@ use crate::config::HostConfig;
 /// How long a token holds, and how often there is a new one. Three may be lost.
 const LIFETIME: Duration = Duration::from_secs(24 * 3600);
 const RENEWED: Duration = Duration::from_secs(6 * 3600);
+/// How often the clock on the wall is looked at, by which tokens expire: it goes on while a machine sleeps,
+/// and may be set.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// Who signs, and for whom.
 #[derive(Debug)]
@@ -76,6 +79,7 @@ impl Voucher {
             lattice: config.lattice.as_str().to_owned(),
             session_key: CurveKey::generate(),
         };
+        let signed = epoch_seconds();
         let host = signer.host()?;
         let (told, token) = watch::channel(host.clone());
         let auth = Auth::new(AuthSettings {
@@ -92,7 +96,7 @@ impl Voucher {
             reports: Some(reports),
         });
         let signer = Arc::new(signer);
-        let renewing = tokio::spawn(renew(Arc::clone(&signer), auth.clone(), told));
+        let renewing = tokio::spawn(renew(Arc::clone(&signer), auth.clone(), told, signed));
         let voucher = Self {
             signer,
             trusted: trusted.iter().map(PublicKey::as_text).collect(),
@@ -150,9 +154,10 @@ impl Voucher {
     }
 }
 
-async fn renew(signer: Arc<Signer>, auth: Auth, told: watch::Sender<String>) {
+async fn renew(signer: Arc<Signer>, auth: Auth, told: watch::Sender<String>, mut signed: u64) {
     loop {
-        sleep(RENEWED).await;
+        due(signed, epoch_seconds).await;
+        signed = epoch_seconds();
         match signer.host() {
             Ok(host) => {
                 let tokens = PeerTokens {
@@ -167,5 +172,49 @@ async fn renew(signer: Arc<Signer>, auth: Auth, told: watch::Sender<String>) {
             }
             Err(error) => tracing::error!(%error, "could not renew what proves who this host is"),
         }
+    }
+}
+
+/// Waits until the token that was signed at `signed`, just now, is to be replaced: by the clock that comes
+/// first, and at once when that on the wall was set back before it.
+async fn due(signed: u64, wall: impl Fn() -> u64) {
+    let steady = Instant::now() + RENEWED;
+    let is_old = |now: u64| {
+        let age = now.checked_sub(signed);
+        age.is_none_or(|age| age >= RENEWED.as_secs())
+    };
+    while !is_old(wall()) && Instant::now() < steady {
+        sleep_until(steady.min(Instant::now() + LOOK)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_is_renewed_soon_after_the_machine_slept_or_its_clock_was_set() {
+        const SIGNED: u64 = 1_000_000;
+        for later in [SIGNED + RENEWED.as_secs(), SIGNED + 48 * 3600, SIGNED - 1] {
+            let wall = AtomicU64::new(SIGNED);
+            let begun = Instant::now();
+            let waiting = due(SIGNED, || wall.load(Ordering::Relaxed));
+            tokio::pin!(waiting);
+            assert!(futures::poll!(&mut waiting).is_pending());
+            // The steady clock stood still meanwhile.
+            wall.store(later, Ordering::Relaxed);
+            waiting.await;
+            assert!(begun.elapsed() <= LOOK, "{later}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_is_renewed_in_time_by_a_clock_that_stands_still() {
+        let begun = Instant::now();
+        due(1_000, || 1_000).await;
+        let took = begun.elapsed();
+        assert!(took >= RENEWED && took < RENEWED + LOOK, "{took:?}");
     }
 }

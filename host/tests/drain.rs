@@ -7,7 +7,9 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::provider::Program;
 use common::{Lattice, SOON, sums, until, wat};
+use futures::StreamExt as _;
 use lattice_host::{Host, StopReason, StopRequest};
 use lattice_rpc::{CallError, IncomingCall, Limiter, Peer, RemoteError, ServeHandle, ServeOptions};
 use serde_json::{Value, json};
@@ -135,6 +137,50 @@ async fn a_host_waits_for_the_calls_of_a_function_that_an_update_removed() {
         .find("component_scaled", |data| data["max_instances"] == 0)
         .await;
     scene.stops_after_the_call().await;
+}
+
+/// Starts a provider that only calls others and does not end when it is asked to, as one does that has a
+/// stream open.
+async fn start_source(scene: &Scene) {
+    let program = Program::new(&scene.lattice, "gateway", "exec sleep 1000");
+    let mut events = scene.lattice.events().await;
+    let link = sums::link("gateway", "twice");
+    scene.lattice.done("link.put", &link).await;
+    events.data("linkdef_set").await;
+    let command = json!({
+        "provider_id": "gateway", "provider_ref": program.reference(),
+        "host_id": scene.host.id().as_str(),
+    });
+    scene.lattice.provide(&scene.host, &command).await;
+    until("the provider", async || {
+        let inventory = scene.lattice.inventory(&scene.host).await;
+        (inventory["providers"][0]["id"] == "gateway").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_way_in_with_an_open_stream_leaves_time_for_the_calls_of_others() {
+    let scene = Scene::new().await;
+    // It is asked, and nobody answers.
+    let mut shutdown = scene.lattice.shutdown_of("gateway").await;
+    start_source(&scene).await;
+    let request = StopRequest {
+        reason: StopReason::Program,
+        timeout: Some(Duration::from_secs(6)),
+    };
+    let peer = scene.peer.clone();
+    let drain = tokio::spawn(scene.host.drain(request));
+    timeout(SOON, shutdown.next()).await.unwrap().unwrap();
+    until("the component to take no more calls", async || {
+        let call = timeout(Duration::from_millis(500), call_twice(peer.clone())).await;
+        matches!(call, Ok(Err(CallError::NotServed { .. }))).then_some(())
+    })
+    .await;
+    assert!(!scene.call.is_finished() && !drain.is_finished());
+    scene.gate.add_permits(100);
+    assert_eq!(scene.call.await.unwrap().unwrap(), [42]);
+    timeout(SOON, drain).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,8 @@ use tokio::time::Instant;
 const COMPILED: &str = "compiled a component";
 const TAKEN_OVER: &str = "took over code that another host compiled";
 const GIVEN: &str = "shared compiled code";
+/// Why code is refused that another key has signed.
+const NOT_BY_THAT_KEY: &str = "its signature is not by the key that it is filed under";
 const BUCKET: &str = "CODECACHE_default";
 
 /// A cluster key: its seed and its public part.
@@ -102,10 +104,20 @@ impl Machines {
 
     /// The name and the bytes of the only object.
     async fn only_object(&self) -> Result<(String, Vec<u8>)> {
+        self.object_of("").await
+    }
+
+    /// The name and the bytes of the first object of a cluster, by its public key.
+    async fn object_of(&self, public: &str) -> Result<(String, Vec<u8>)> {
         let bucket = self.bucket().await?;
         let mut list = bucket.list().await?;
-        let found = futures::StreamExt::next(&mut list).await;
-        let name = found.context("the bucket is empty")??.name;
+        let name = loop {
+            let found = futures::StreamExt::next(&mut list).await;
+            let name = found.context("there is no such object")??.name;
+            if name.starts_with(public) {
+                break name;
+            }
+        };
         let mut bytes = Vec::new();
         bucket.get(&name).await?.read_to_end(&mut bytes).await?;
         Ok((name, bytes))
@@ -142,7 +154,18 @@ async fn a_host_of_another_cluster_ignores_it() -> Result<()> {
     machines.compiled(none)?;
     // Each has its own entry; none takes the place of the other.
     let (third, _) = machines.start(&["--cluster-seed", &one.seed]).await?;
-    machines.took_over(third)
+    machines.took_over(third)?;
+    // Nor is it taken where the other cluster has put it in that place.
+    let (_, foreign) = machines.object_of(&other.public).await?;
+    let (name, own) = machines.object_of(&one.public).await?;
+    ensure!(foreign != own, "both have signed the same");
+    let bucket = machines.bucket().await?;
+    bucket.put(name.as_str(), &mut &foreign[..]).await?;
+    let (fourth, _) = machines.start(&["--cluster-seed", &one.seed]).await?;
+    machines.compiled(fourth)?;
+    let log = machines.log(fourth);
+    ensure!(log.contains(NOT_BY_THAT_KEY), "{log}");
+    Ok(())
 }
 
 #[tokio::test]

@@ -190,7 +190,7 @@ impl LatticeDir {
         self.root.join("keys")
     }
 
-    /// The configuration that the NATS server was started with, where it is ours.
+    /// The configuration that a NATS server is started with, where it is ours.
     pub(crate) fn nats_config(&self) -> PathBuf {
         self.nats().join("nats.conf")
     }
@@ -198,7 +198,14 @@ impl LatticeDir {
     /// Whether the NATS server was last started with a configuration of ours. One of the user's own
     /// says itself where the server stores its data.
     pub(crate) fn has_own_config(&self) -> bool {
-        self.nats_config().is_file()
+        // Older versions had no file of ours beside one of the user's.
+        let likely = || self.nats_config().is_file();
+        self.noted_config().unwrap_or_else(likely)
+    }
+
+    /// The same, where it is noted.
+    pub(crate) fn noted_config(&self) -> Option<bool> {
+        ProcessRecord::read_own_config(&self.nats().join(PID_FILE))
     }
 
     pub(crate) fn nats_log(&self) -> PathBuf {
@@ -227,8 +234,21 @@ impl LatticeDir {
         process.write(&self.nats().join(PID_FILE))
     }
 
+    /// Forgets the process, but not that its configuration was the user's.
     pub(crate) fn forget_broker(&self) {
-        remove_pid_file(&self.nats());
+        self.forget_broker_with(self.noted_config());
+    }
+
+    /// Forgets the process, with this note of the configuration in the place of its own.
+    pub(crate) fn forget_broker_with(&self, own_config: Option<bool>) {
+        match own_config {
+            // The record that stays when this fails says the same of a process that has ended.
+            Some(false) => {
+                let none = ProcessRecord::of_none(false);
+                let _ = none.write(&self.nats().join(PID_FILE));
+            }
+            _ => remove_pid_file(&self.nats()),
+        }
     }
 
     pub(crate) fn host_folder(&self, id: &str) -> PathBuf {
@@ -397,6 +417,38 @@ mod tests {
         let address = dir.recorded_address().unwrap();
         dir.record_address(&address).unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    }
+
+    #[test]
+    fn whose_configuration_it_was_is_known_when_the_server_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = LatticeDir::at("x", folder.path());
+        create_folder(&dir.nats()).unwrap();
+        let started = |own_config| {
+            let server = ProcessRecord {
+                own_config,
+                ..ProcessRecord::of(std::process::id(), 41222).unwrap()
+            };
+            dir.record_broker(&server).unwrap();
+        };
+        // As older versions have it: no file of ours, and no note.
+        started(None);
+        assert!(!dir.has_own_config());
+        fs::write(dir.nats_config(), "").unwrap();
+        assert!(dir.has_own_config());
+        // A file that lies where ours would be may be the user's.
+        started(Some(false));
+        assert!(dir.broker().is_some() && !dir.has_own_config());
+        dir.forget_broker();
+        assert!(dir.broker().is_none() && !dir.has_own_config());
+        started(Some(true));
+        assert!(dir.has_own_config());
+        dir.forget_broker();
+        assert!(dir.broker().is_none() && dir.has_own_config());
+        // One that never came up has stored nothing.
+        started(Some(false));
+        dir.forget_broker_with(None);
+        assert!(dir.broker().is_none() && dir.has_own_config());
     }
 
     #[test]

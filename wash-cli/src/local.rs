@@ -128,6 +128,13 @@ async fn stop_unused(owner: &LatticeDir, port: u16) -> Result<BrokerStop> {
     Ok(BrokerStop::Stopped(owner.clone()))
 }
 
+/// The lattice of this machine whose server this one uses, if `wash up` started that.
+pub(crate) async fn owner(dir: &LatticeDir) -> Result<Option<LatticeDir>> {
+    let lattices = LatticeDir::all()?;
+    let found = owner_of(dir, &lattices).await;
+    Ok(found.map(|(owner, _)| owner.clone()))
+}
+
 /// The lattice whose server this one uses: its own, or the one at the port its hosts used. A port
 /// says nothing of servers elsewhere, nor of others at another address of this machine.
 async fn owner_of<'a>(dir: &'a LatticeDir, all: &'a [LatticeDir]) -> Option<(&'a LatticeDir, u16)> {

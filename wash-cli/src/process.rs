@@ -23,6 +23,9 @@ pub(crate) struct ProcessRecord {
     /// elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) port: Option<u16>,
+    /// Whether the configuration of a broker is ours. Older versions did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) own_config: Option<bool>,
 }
 
 impl ProcessRecord {
@@ -33,13 +36,32 @@ impl ProcessRecord {
             pid,
             start_time: start_time(pid),
             port: Some(port),
+            own_config: None,
         })
     }
 
+    /// That of a broker which is gone, when nothing but whose configuration it had is to be known.
+    pub(crate) fn of_none(own_config: bool) -> Self {
+        Self {
+            pid: 0,
+            start_time: None,
+            port: None,
+            own_config: Some(own_config),
+        }
+    }
+
     pub(crate) fn read(path: &Path) -> Option<Self> {
-        let record: Self = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
         // 0 and negative numbers address process groups.
-        (record.pid > 0).then_some(record)
+        Self::read_any(path).filter(|record| record.pid > 0)
+    }
+
+    /// What a pid file says of the configuration, also when the process is forgotten.
+    pub(crate) fn read_own_config(path: &Path) -> Option<bool> {
+        Self::read_any(path)?.own_config
+    }
+
+    fn read_any(path: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
     }
 
     pub(crate) fn write(&self, path: &Path) -> io::Result<()> {

@@ -84,6 +84,12 @@ fn a_changed_component_says_that_its_claims_do_not_hold() {
         let error = "error[WASH0072]: the claims of `demo.wasm` do not hold";
         assert!(outcome.stderr.starts_with(error), "{outcome}");
     }
+    for (option, shown) in [("--jwt-only", "eyJ"), ("--wit", "world root {")] {
+        let outcome = home.wash(&format!("inspect demo.wasm {option}"));
+        assert_eq!(outcome.code, Some(8), "{outcome}");
+        assert!(outcome.stdout.contains(shown), "{outcome}");
+        assert!(outcome.stderr.contains("do not hold"), "{outcome}");
+    }
     let json = home.wash("inspect demo.wasm -o json");
     assert_eq!(json.code, Some(8), "{json}");
     let json = json.json();
@@ -180,6 +186,9 @@ fn archives_that_cannot_be_used_are_shown_and_say_why() {
         assert_eq!(json["name"], "kv", "{name}: {json}");
         let told = json["can_be_used"].as_str().unwrap();
         assert!(told.starts_with("no: ") && told.contains(why), "{told}");
+        let outcome = home.wash(&format!("inspect {name} --jwt-only"));
+        assert_eq!(outcome.code, Some(code), "{outcome}");
+        assert!(outcome.stdout.starts_with("ey"), "{outcome}");
     }
 }
 

@@ -235,6 +235,39 @@ fn a_server_with_a_configuration_of_the_user_is_not_stopped_for_a_purge() {
     assert_eq!(after.code, Some(7), "{after}");
     local.up(&own).ok();
     local.home.wash("config get kept").ok();
+    // Nor is it where only another lattice uses it any more.
+    local.up("-x second").ok();
+    local.home.wash("config put kept a=1 -x second").ok();
+    local.home.wash("down").ok();
+    let down = local
+        .home
+        .wash("down -x second --purge-jetstream wasmcloud -o json");
+    assert_eq!(down.code, Some(7), "{down}");
+    let told = down.json();
+    assert_eq!(told["nats_stopped"], false, "{told}");
+    assert!(told["hosts_stopped"].as_array().unwrap().is_empty());
+    local.home.wash("config get kept -x second").ok();
+}
+
+#[test]
+fn a_configuration_of_the_user_is_kept_wherever_it_lies() {
+    let local = Local::new();
+    local.up("").ok();
+    local.home.wash("down").ok();
+    // The one that was written for the server before.
+    let config = folder(&local, "default").join("nats/nats.conf");
+    let text = std::fs::read(&config).unwrap();
+    let own = format!(
+        "--nats-host 127.0.0.1 --nats-config-file {}",
+        config.display()
+    );
+    local.up(&own).ok();
+    assert_eq!(std::fs::read(&config).unwrap(), text);
+    local.home.wash("down").ok();
+    assert_eq!(std::fs::read(&config).unwrap(), text);
+    // What the server has stored is where that file says.
+    let down = local.home.wash("down --purge-jetstream all -o json");
+    assert_eq!(down.code, Some(7), "{down}");
 }
 
 #[test]
@@ -405,4 +438,31 @@ async fn signals_end_a_secrets_backend_with_their_codes() {
             .unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(code));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_buckets_of_a_secrets_backend_are_in_no_domain_of_a_context() {
+    let nats = NatsBox::start().await.unwrap();
+    let home = Home::at_port(nats.port);
+    home.wash("ctx new away --js-domain elsewhere").ok();
+    home.wash("ctx default away").ok();
+    let mut child = home
+        .command()
+        .args(["secrets-backend", "serve", "--encryption-xkey-file", "key"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let answers = lines.any(|line| line.unwrap().contains(" answers; "));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(answers);
+    // One that is named is told, also where it is not there.
+    let named = "secrets-backend serve --encryption-xkey-file key --js-domain elsewhere";
+    let refused = home.wash(named);
+    assert_eq!(refused.code, Some(1), "{refused}");
+    let told = "JetStream domain `elsewhere`";
+    assert!(refused.stderr.contains(told), "{refused}");
+    assert!(refused.stderr.contains("WASMCLOUD_JS_DOMAIN"), "{refused}");
 }

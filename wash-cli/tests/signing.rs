@@ -114,6 +114,21 @@ fn the_project_of_the_folder_says_what_the_command_line_does_not() {
 }
 
 #[test]
+fn the_folder_of_what_is_signed_is_made() {
+    let home = home();
+    home.file("cart.wasm", component());
+    home.wash("claims sign cart.wasm -d out/of/here.wasm").ok();
+    home.wash("inspect out/of/here.wasm").ok();
+    home.file(
+        "wasmcloud.toml",
+        "name = 'shop'\nlanguage = 'other'\ntype = 'component'\n\
+         [component]\ndestination = 'signed/shop.wasm'\n",
+    );
+    home.wash("claims sign cart.wasm").ok();
+    home.wash("inspect signed/shop.wasm").ok();
+}
+
+#[test]
 fn keys_are_made_only_where_that_is_wanted() {
     let home = home();
     home.file("cart.wasm", component());

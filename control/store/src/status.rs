@@ -9,6 +9,8 @@ use lattice_core::subject::store::{link_status_key, parse_link_status_key};
 use lattice_core::{ComponentId, HostId, Link, LinkKey, LinkStatus};
 use parking_lot::Mutex;
 use time::OffsetDateTime;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::bucket::Bucket;
@@ -28,15 +30,35 @@ const LEFT_OUT_FOR: Duration = Duration::from_secs(3);
 /// The states of all links.
 type States = HashMap<LinkKey, Vec<LinkStatus>>;
 
+/// What a read tells those who wait for it: nothing before it has ended.
+type Told = Option<Arc<States>>;
+
 /// How reading the states for answers went.
 #[derive(Debug, Default)]
 struct Reading {
     /// Whether the bucket is known to be in reach of this process.
     is_ours: bool,
     not_before: Option<Instant>,
+    /// The read that is under way.
+    under_way: Option<watch::Receiver<Told>>,
+}
+
+/// Who reads: of those who want the states at the same time the first.
+enum Turn {
+    First(watch::Sender<Told>),
+    Later(watch::Receiver<Told>),
 }
 
 impl Reading {
+    fn turn(&mut self) -> Turn {
+        if let Some(under_way) = &self.under_way {
+            return Turn::Later(under_way.clone());
+        }
+        let (told, under_way) = watch::channel(None);
+        self.under_way = Some(under_way);
+        Turn::First(told)
+    }
+
     /// How long the next read may take, if it is time for one.
     fn within(&self) -> Option<Duration> {
         let is_time = self.not_before.is_none_or(|time| time <= Instant::now());
@@ -54,6 +76,15 @@ impl Reading {
 
     fn put_off(&mut self) {
         self.not_before = Some(Instant::now() + LEFT_OUT_FOR);
+    }
+}
+
+/// Notes that a read is no longer under way when it ends, in whatever way.
+struct UnderWay(Arc<Mutex<Reading>>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.lock().under_way = None;
     }
 }
 
@@ -173,7 +204,9 @@ impl StatusStore {
         let Some(within) = within else {
             return Ok(());
         };
-        let states = self.all_within(within).await?;
+        let Some(states) = self.all_within(within).await? else {
+            return Ok(());
+        };
         for link in links {
             let Ok(key) = link.key() else { continue };
             let ends = [&link.source_id, &link.target];
@@ -191,23 +224,45 @@ impl StatusStore {
         Ok(())
     }
 
-    /// Reads the states, and goes on with that when it takes too long for this answer: far from JetStream it
-    /// tells all the same that the bucket is in reach, and leaves it open for the next time.
-    async fn all_within(&self, within: Duration) -> Result<States, StoreError> {
-        let store = self.clone();
-        let read = tokio::spawn(async move {
-            let begun = Instant::now();
-            let states = store.all().await;
-            let has_worked = states.is_ok();
-            store.reading.lock().note(has_worked, begun.elapsed());
-            states
-        });
-        if let Ok(Ok(states)) = timeout(within, read).await {
-            return states;
+    /// Reads the states, or waits for those of a read that is under way. None when that one fails: why is
+    /// told to whoever has begun it.
+    async fn all_within(&self, within: Duration) -> Result<Option<Arc<States>>, StoreError> {
+        // A statement of its own: the guard must not live across the await.
+        let turn = self.reading.lock().turn();
+        match turn {
+            Turn::First(told) => {
+                if let Ok(Ok(states)) = timeout(within, self.read(told)).await {
+                    return states.map(Some);
+                }
+            }
+            Turn::Later(mut told) => {
+                let told = timeout(within, told.wait_for(Option::is_some)).await;
+                if let Ok(told) = told {
+                    return Ok(told.ok().and_then(|states| states.clone()));
+                }
+            }
         }
         self.reading.lock().put_off();
         let bucket = self.bucket.name().to_owned();
         Err(StoreError::Timeout { bucket, within })
+    }
+
+    /// Reads the states, and goes on with that when it takes too long for an answer: far from JetStream it
+    /// tells all the same that the bucket is in reach, and leaves it open for the next time.
+    fn read(&self, told: watch::Sender<Told>) -> JoinHandle<Result<Arc<States>, StoreError>> {
+        let store = self.clone();
+        let under_way = UnderWay(Arc::clone(&self.reading));
+        tokio::spawn(async move {
+            let _under_way = under_way;
+            let begun = Instant::now();
+            let states = store.all().await.map(Arc::new);
+            let has_worked = states.is_ok();
+            store.reading.lock().note(has_worked, begun.elapsed());
+            if let Ok(states) = &states {
+                told.send_replace(Some(Arc::clone(states)));
+            }
+            states
+        })
     }
 }
 
@@ -245,6 +300,36 @@ mod tests {
         let started = Instant::now();
         assert!(store.status().attach(&mut []).await.is_ok());
         assert!(started.elapsed() < FIRST_READ);
+    }
+
+    #[tokio::test]
+    async fn answers_do_not_begin_a_second_read_while_one_takes_long() {
+        let nats = NatsBox::start_with(NatsBoxOptions {
+            extra_config: PERMISSIONS_OF_1_9.to_owned(),
+            ..NatsBoxOptions::default()
+        });
+        let nats = nats.await.unwrap();
+        let client = nats.client().await.unwrap();
+        let lattice = LatticeName::default();
+        // The read goes on for longer than the test.
+        let options = StoreOptions {
+            request_timeout: Duration::from_secs(600),
+            ..StoreOptions::default()
+        };
+        let store = LatticeStore::open(client, &lattice, options).await.unwrap();
+        let status = store.status();
+        let (one, other) = futures::join!(status.attach(&mut []), status.attach(&mut []));
+        assert!(matches!(one, Err(StoreError::Timeout { .. })), "{one:?}");
+        assert!(
+            matches!(other, Err(StoreError::Timeout { .. })),
+            "{other:?}"
+        );
+        // Each read has a handle of its own.
+        let handles = Arc::strong_count(&status.reading);
+        status.reading.lock().not_before = None;
+        let error = status.attach(&mut []).await.unwrap_err();
+        assert!(matches!(error, StoreError::Timeout { .. }), "{error:?}");
+        assert_eq!(Arc::strong_count(&status.reading), handles);
     }
 
     #[tokio::test(start_paused = true)]

@@ -42,8 +42,12 @@ fn is_gone(pid: i32) -> bool {
 
 /// Starts the program and returns it with the id of its host.
 async fn start(lattice: &Lattice, flags: &[&str]) -> (Child, String) {
+    started(lattice, program(lattice.nats.port, flags)).await
+}
+
+async fn started(lattice: &Lattice, mut program: Command) -> (Child, String) {
     let mut events = lattice.events().await;
-    let child = program(lattice.nats.port, flags).spawn().unwrap();
+    let child = program.spawn().unwrap();
     loop {
         let (name, event) = events.next().await;
         if name == "host_started" {
@@ -103,6 +107,36 @@ async fn a_signal_drains_the_host() {
             (&stopped["reason"], &stopped["labels"]["zone"]),
             (&json!(name), &json!("b"))
         );
+        let status = timeout(SOON, child.wait()).await.unwrap().unwrap();
+        assert_eq!(status.code(), Some(0));
+    }
+}
+
+/// As its terminal goes; with `nohup` that changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_drains_the_host_unless_it_is_ignored() {
+    let lattice = Lattice::start().await;
+    for (how, name) in [
+        ("--default-signal=HUP", "SIGHUP"),
+        ("--ignore-signal=HUP", "SIGTERM"),
+    ] {
+        let host = program(lattice.nats.port, &[]);
+        let mut command = Command::new("env");
+        command
+            .arg(how)
+            .arg(host.as_std().get_program())
+            .args(host.as_std().get_args())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let (mut child, id) = started(&lattice, command).await;
+        let mut events = lattice.events().await;
+        send(&child, Signal::HUP);
+        if name == "SIGTERM" {
+            // Answered after the first signal was there.
+            lattice.control_raw(&format!("host.get.{id}"), "").await;
+            send(&child, Signal::TERM);
+        }
+        assert_eq!(events.data("host_stopped").await["reason"], name);
         let status = timeout(SOON, child.wait()).await.unwrap().unwrap();
         assert_eq!(status.code(), Some(0));
     }

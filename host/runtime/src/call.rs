@@ -2,11 +2,9 @@
 //! values that follow the plan of its type.
 
 use std::pin::Pin;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use lattice_codec::DecodeError;
-use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
 use wasmtime::component::{
     ComponentExportIndex, ComponentNamedList, Func, Instance, Lift, Lower, Resource, Val,
@@ -16,12 +14,7 @@ use crate::codec::{self, NoHandles, Plan};
 use crate::imports::{BrokerMessage, Bucket, HandlerError, Message, OwnMessage, RpcError};
 use crate::store::Ctx;
 use crate::wire::WireList;
-use crate::{CallError, CodecError, Shape};
-
-/// How many parts the values of a call may have that are not counted together with those of others.
-/// They take no more than the instance itself, and whoever calls with few is not to suffer from those
-/// who call with many.
-const FEW_PARTS: u32 = 1024;
+use crate::{CallError, CodecError, Export, Shape};
 
 /// How one export is called.
 pub(crate) struct CallPlan {
@@ -51,6 +44,16 @@ pub(crate) type TypedCall = for<'a> fn(&'a mut Store<Ctx>, Func, Bytes) -> Calli
 type Calling<'a> = Pin<Box<dyn Future<Output = wasmtime::Result<Bytes>> + Send + 'a>>;
 
 impl CallPlan {
+    /// Refuses what is not just the parameters of the export; says how many parts their values have.
+    pub(crate) fn parts(&self, export: &Export, params: &Bytes) -> Result<u32, CallError> {
+        let parts = match &self.how {
+            // Rust types take little more than the bytes themselves.
+            How::Typed(_) => check_whole(export, params).map(|()| 0),
+            How::Values { params: shape, .. } => codec::count_parts(shape, params),
+        };
+        parts.map_err(|source| self.params_error(source))
+    }
+
     /// Calls the export of an instance.
     pub(crate) async fn run(
         &self,
@@ -73,7 +76,6 @@ impl CallPlan {
                 results,
                 rpc_error,
             } => {
-                let _room = self.room(store, shape, &params)?;
                 let params = codec::decode_list(shape, params, &mut NoHandles)
                     .map_err(|source| self.params_error(source))?;
                 let mut values =
@@ -86,23 +88,6 @@ impl CallPlan {
                 Ok(bytes.map_err(|source| self.results_error(source))?)
             }
         }
-    }
-
-    /// Takes room for the values of the parameters, which are there for as long as the call.
-    fn room(
-        &self,
-        store: &Store<Ctx>,
-        shape: &Shape,
-        params: &Bytes,
-    ) -> Result<Option<OwnedSemaphorePermit>, CallError> {
-        let parts =
-            codec::count_parts(shape, params).map_err(|source| self.params_error(source))?;
-        if parts <= FEW_PARTS {
-            return Ok(None);
-        }
-        let room = Arc::clone(&store.data().shared().runtime.value_parts);
-        let room = room.try_acquire_many_owned(parts);
-        room.map(Some).map_err(|_| CallError::NoRoom)
     }
 
     fn params_error(&self, source: CodecError) -> CallError {
@@ -125,6 +110,14 @@ impl CallPlan {
             Ok(BadParams(source)) => self.params_error(source.into()).into(),
             Err(other) => other,
         }
+    }
+}
+
+fn check_whole(export: &Export, params: &Bytes) -> Result<(), CodecError> {
+    match export.params_complete(params)? {
+        Some(len) if len == params.len() => Ok(()),
+        Some(len) => Err(DecodeError::Trailing(params.len() - len).into()),
+        None => Err(DecodeError::Incomplete { needed: 1 }.into()),
     }
 }
 
@@ -333,8 +326,11 @@ pub(crate) fn typed_call(params: &Shape, results: &Shape) -> Option<TypedCall> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use futures::poll;
+
     use super::*;
-    use crate::runtime::VALUE_PARTS;
     use crate::testing::{EchoHttp, FakeEnv};
     use crate::{CallContext, Component, ComponentOptions, Runtime, RuntimeConfig};
 
@@ -359,7 +355,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_values_of_all_calls_have_a_bound_together() {
+    async fn the_values_of_all_calls_have_a_bound_together_and_wait_a_little_for_room() {
         let config = RuntimeConfig {
             max_instances: 4,
             max_memory_bytes: 1 << 20,
@@ -370,15 +366,19 @@ mod tests {
         let (options, env) = (ComponentOptions::default(), Arc::new(FakeEnv::default()));
         let prepared = runtime.prepare(wasm, options, Arc::new(EchoHttp), env);
         let component = prepared.await.unwrap();
-        let room = &runtime.inner().value_parts;
-        let others = room.try_acquire_many(VALUE_PARTS - 2000).unwrap();
+        let room = &runtime.inner().value_room;
+        let others = room.take_all_but(2000);
         take(&component, 1999).await.unwrap();
-        assert_eq!(room.available_permits(), 2000, "the room is given back");
+        assert_eq!(room.left(), 2000, "the room is given back");
+        tokio::time::pause();
         let refused = take(&component, 2000).await;
+        tokio::time::resume();
         assert!(matches!(refused, Err(CallError::NoRoom)), "{refused:?}");
+        let mut waiting = Box::pin(take(&component, 2000));
+        assert!(poll!(&mut waiting).is_pending());
         drop(others);
-        take(&component, 2000).await.unwrap();
-        let _others = room.try_acquire_many(VALUE_PARTS).unwrap();
+        waiting.await.unwrap();
+        let _others = room.take_all_but(0);
         take(&component, 1000).await.unwrap();
     }
 }

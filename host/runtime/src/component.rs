@@ -20,8 +20,9 @@ use crate::instance_pool::InstancePool;
 use crate::limits::{Meter, Metered, Stopped};
 use crate::runtime::{Linked, RuntimeInner};
 use crate::store::Ctx;
+use crate::value_room::Full;
 use crate::{
-    CallContext, CallError, CodecError, ComponentOptions, Export, HostEnv, HttpBody, HttpCallError,
+    CallContext, CallError, ComponentOptions, Export, HostEnv, HttpBody, HttpCallError,
     HttpResponse, Invoke, InvokeError, PrepareError, Reuse,
 };
 
@@ -111,19 +112,16 @@ impl Component {
         params: Bytes,
     ) -> Result<Bytes, CallError> {
         let plan = self.plan(export)?;
-        let complete = export.params_complete(&params).and_then(|len| match len {
-            Some(len) if len == params.len() => Ok(()),
-            Some(len) => Err(lattice_codec::DecodeError::Trailing(params.len() - len).into()),
-            None => Err(CodecError::Decode(lattice_codec::DecodeError::Incomplete {
-                needed: 1,
-            })),
-        });
-        let function = || export.function().to_owned();
-        complete.map_err(|source| CallError::Params {
-            function: function(),
-            source,
-        })?;
-        timeout_at(cx.deadline, self.run(plan, cx, params))
+        let parts = plan.parts(export, &params)?;
+        let deadline = cx.deadline;
+        let room = &self.0.instance_pool.shared().runtime.value_room;
+        let called = async {
+            // Before it takes an instance, which others can use while this one waits.
+            let room = room.take(parts).await;
+            let _room = room.map_err(|Full| CallError::NoRoom)?;
+            self.run(plan, cx, params).await
+        };
+        timeout_at(deadline, called)
             .await
             .unwrap_or(Err(CallError::Deadline))
     }

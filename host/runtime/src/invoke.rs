@@ -88,6 +88,9 @@ pub struct ImportTarget<'a> {
     pub results: &'a Shape,
     /// Whether the host makes the call for itself, and no guest has asked for it.
     pub by_host: bool,
+    /// Whether this is one call of the guest once more, in a further form since nobody serves the one
+    /// before: what counts calls has counted it.
+    pub again: bool,
 }
 
 /// Parameters or results as they are.

@@ -32,6 +32,7 @@ mod instance_pool;
 mod limits;
 mod stdio;
 mod store;
+mod value_room;
 
 mod dynamic;
 mod env;

@@ -140,6 +140,11 @@ impl Meter {
         }
     }
 
+    /// The number of ticks so far, by which a busy guest gives way to others.
+    pub(crate) fn now(&self) -> u64 {
+        self.running.now()
+    }
+
     /// The guest continues on a thread.
     fn resume(&self) {
         self.polled_at.store(self.running.now(), Ordering::Relaxed);

@@ -28,6 +28,8 @@ pub(crate) struct Target<'a> {
     pub(crate) results: &'a Shape,
     /// Whether the host asks for itself; see [`ImportTarget::by_host`].
     pub(crate) by_host: bool,
+    /// Whether another form of the call was tried before; see [`ImportTarget::again`].
+    pub(crate) again: bool,
 }
 
 /// The way out of one instance. Link names that the guest chooses count for this instance only.
@@ -37,6 +39,8 @@ pub(crate) struct Outbound {
     cx: Arc<CallContext>,
     meter: Arc<Meter>,
     links: HashMap<String, Arc<str>>,
+    /// How many bodies the guest has begun.
+    bodies: usize,
 }
 
 /// A value came that is not of the type that goes with the function.
@@ -54,6 +58,7 @@ impl Outbound {
             cx: Arc::new(cx),
             meter: Arc::clone(meter),
             links: HashMap::new(),
+            bodies: 0,
         }
     }
 
@@ -75,7 +80,14 @@ impl Outbound {
             cx: Arc::clone(&self.cx),
             meter: Arc::clone(&self.meter),
             links: links.into_iter().collect(),
+            bodies: self.bodies,
         }
+    }
+
+    /// Counts one more body of HTTP that the guest writes; returns how many there were in this call.
+    pub(crate) fn count_body(&mut self) -> usize {
+        self.bodies = self.bodies.saturating_add(1);
+        self.bodies
     }
 
     /// Whether a guest may choose links for these interfaces as well.
@@ -106,6 +118,7 @@ impl Outbound {
             function: target.function,
             results: target.results,
             by_host: target.by_host,
+            again: target.again,
         }
     }
 

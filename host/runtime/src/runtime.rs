@@ -18,9 +18,10 @@ use crate::imports::{Forms, Log};
 use crate::instance_pool::InstancePools;
 use crate::store::Ctx;
 use crate::ticker::Ticker;
+use crate::value_room::ValueRoom;
 use crate::{
     CodeSharing, CodeSources, ComponentOptions, HostEnv, Invoke, PrepareError, RuntimeConfig,
-    RuntimeError, imports, prepare,
+    RuntimeError, imports, memory_bytes, prepare,
 };
 
 /// One part in so many of all instances may wait for a further call.
@@ -31,10 +32,6 @@ const LOOKUPS: usize = 4;
 
 /// How many components may be made of core modules at once.
 const WRAPPINGS: usize = 2;
-
-/// How many parts the values of all calls may have together while they are under way, those with few
-/// apart. A part takes up to a hundred bytes.
-pub(crate) const VALUE_PARTS: u32 = 16 << 20;
 
 /// Runs components. Cloning is cheap; all clones are the same runtime.
 #[derive(Clone)]
@@ -58,8 +55,7 @@ pub(crate) struct RuntimeInner {
     /// For what makes components of core modules, whose code may be there already: it takes too long to
     /// be among those that look, and not as long as to wait for what is compiled.
     pub(crate) wrappings: Arc<Semaphore>,
-    /// A permit for each part that the values of a call have, until it has ended.
-    pub(crate) value_parts: Arc<Semaphore>,
+    pub(crate) value_room: ValueRoom,
     pools: InstancePools,
 }
 
@@ -151,7 +147,7 @@ impl Runtime {
             compilations: Arc::new(Semaphore::new(config.max_compilations)),
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
             wrappings: Arc::new(Semaphore::new(WRAPPINGS)),
-            value_parts: Arc::new(Semaphore::new(VALUE_PARTS as usize)),
+            value_room: ValueRoom::new(memory_bytes()),
             pools: InstancePools::new(choices.instances.div_ceil(KEPT_SHARE) as usize),
             keys: CodeKeys::of(&engine),
             sharing: OnceLock::new(),

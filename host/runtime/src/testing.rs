@@ -1,6 +1,7 @@
 //! Stand-ins for the host in unit tests.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,6 +10,9 @@ use indexmap::IndexMap;
 use lattice_codec::Path;
 use lattice_codec::http::{ErrorCode, RequestOptions};
 
+use crate::limits::Meter;
+use crate::outbound::Outbound;
+use crate::ticker::Ticker;
 use crate::{
     ByteStream, CallContext, HostEnv, HttpBody, ImportTarget, Invoke, InvokeError, LogRecord,
     SecretError, SecretText, StreamingReply,
@@ -111,5 +115,67 @@ impl Invoke for EchoHttp {
         );
         let body = http_body_util::Full::from(text).map_err(|never| match never {});
         Ok(http::Response::new(body.boxed_unsync()))
+    }
+}
+
+/// Serves nothing, and remembers in which forms it was asked, and which of them were further ones.
+#[derive(Default)]
+pub(crate) struct Unserved {
+    asked: Mutex<Vec<(String, bool)>>,
+}
+
+impl Unserved {
+    /// One, and the way out to it.
+    pub(crate) fn reached() -> (Arc<Self>, Outbound) {
+        let this = Arc::new(Self::default());
+        let cx = CallContext::within(Duration::from_secs(60));
+        let engine = wasmtime::Engine::default();
+        let ticker = Ticker::start(&engine, Duration::from_millis(5)).unwrap();
+        let meter = Arc::new(Meter::new(ticker.enter(), None));
+        let outbound = Outbound::new(Arc::<Self>::clone(&this), cx, &meter);
+        (this, outbound)
+    }
+
+    pub(crate) fn asked(&self) -> Vec<(String, bool)> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl Invoke for Unserved {
+    async fn call(
+        &self,
+        cx: &CallContext,
+        target: ImportTarget<'_>,
+        params: Bytes,
+    ) -> Result<Bytes, InvokeError> {
+        let asked = (target.instance.to_owned(), target.again);
+        self.asked.lock().unwrap().push(asked);
+        EchoHttp.call(cx, target, params).await
+    }
+
+    async fn call_streaming(
+        &self,
+        cx: &CallContext,
+        target: ImportTarget<'_>,
+        params: Bytes,
+        _: Vec<(Path, ByteStream)>,
+        _: &[Path],
+    ) -> Result<StreamingReply, InvokeError> {
+        let results = self.call(cx, target, params).await?;
+        Ok(StreamingReply {
+            results,
+            streams: Vec::new(),
+        })
+    }
+
+    async fn send_http(
+        &self,
+        cx: &CallContext,
+        link_name: &str,
+        request: http::Request<HttpBody>,
+        options: RequestOptions,
+    ) -> Result<http::Response<HttpBody>, ErrorCode> {
+        EchoHttp.send_http(cx, link_name, request, options).await
     }
 }

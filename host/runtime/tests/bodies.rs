@@ -21,8 +21,9 @@ use support::{FakeEnv, FakeInvoke, LONG, guest, prepare, runtime, wat};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// A component that writes some bytes of a body under this length, and leaves it without an end.
-fn leaving_its_body(length: &str, written: usize) -> Bytes {
+/// A component that writes some bytes of a body under this length, by this function of streams, and
+/// leaves it without an end.
+fn leaving_its_body(how: &str, length: &str, written: usize) -> Bytes {
     let mut resolve = wit_parser::Resolve::default();
     let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../interfaces/wit");
     for name in [
@@ -47,6 +48,7 @@ fn leaving_its_body(length: &str, written: usize) -> Bytes {
     let digits = format!("{:02x}", length.len());
     let text = include_str!("wat/left_body.wat").replace("DIGITS", &digits);
     let text = text.replace("WRITTEN", &written.to_string());
+    let text = text.replace("HOW", how);
     let mut module = wat(&text.replace("LENGTH", length)).to_vec();
     let encoding = wit_component::StringEncoding::UTF8;
     wit_component::embed_component_metadata(&mut module, &resolve, world, encoding, false)
@@ -59,7 +61,7 @@ async fn leaving(length: &str, written: usize, reuse: Option<Reuse>) -> Componen
         reuse,
         ..ComponentOptions::default()
     };
-    let wasm = leaving_its_body(length, written);
+    let wasm = leaving_its_body("blocking-write-and-flush", length, written);
     prepare(wasm, options, FakeInvoke::unlinked()).await
 }
 
@@ -95,6 +97,14 @@ async fn an_answer_that_is_its_head_alone_needs_none_of_the_bytes_that_it_tells_
         assert_eq!(body(&unwritten, Method::HEAD).await.unwrap(), "");
         assert_eq!(body(&unwritten, Method::GET).await, None, "{reuse:?}");
     }
+}
+
+#[tokio::test]
+async fn a_guest_may_write_a_mebibyte_at_once_without_asking_how_much_it_may() {
+    let wasm = leaving_its_body("write", "1048576", 1 << 20);
+    let component = prepare(wasm, ComponentOptions::default(), FakeInvoke::unlinked()).await;
+    let written = body(&component, Method::GET).await.unwrap();
+    assert_eq!(written.len(), 1 << 20);
 }
 
 /// How a body went on: with a piece, or to its end.

@@ -154,6 +154,11 @@ async fn the_program_for_this_machine_is_unpacked_from_an_archive() {
             .mode();
         assert_eq!(mode & 0o700, 0o700);
         let unpacked = path_of(&program).to_owned();
+        let folder = File::open(unpacked.parent().unwrap()).unwrap();
+        assert!(
+            folder.try_lock().is_err(),
+            "others would take it for left behind"
+        );
         assert!(program.claims.is_some());
         drop(program);
         assert!(!unpacked.exists());

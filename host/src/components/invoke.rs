@@ -1,7 +1,5 @@
 //! Calls that leave a component.
 
-mod counted;
-
 use std::fmt::Display;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,7 +28,6 @@ use lattice_runtime::{
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use self::counted::Counted;
 use super::due::{Carries, due};
 use super::traced::called;
 use crate::failures::{Failure, Failures};
@@ -209,6 +206,7 @@ impl Invoke for ComponentInvoke {
             instance,
             function,
             by_host,
+            again,
             ..
         } = target;
         let operation = || operation(instance, function);
@@ -217,14 +215,14 @@ impl Invoke for ComponentInvoke {
             Err(_) => self.resolve(cx, link_name, lookup, &operation()).await?,
         };
         let is_form = by_host && rules::is_about_form(instance, function);
-        self.admit(&route, operation, |gate| match is_form {
-            true => gate.check_form(instance, function),
-            false => gate.check(instance, function, &params),
+        self.admit(&route, operation, |gate| match (is_form, again) {
+            (true, _) => gate.check_form(instance, function),
+            (false, true) => gate.check_again(instance, function, &params),
+            (false, false) => gate.check(instance, function, &params),
         })?;
         let named = (instance, function);
         let (invocation, _traced) = self.invocation(cx, &route, named, Carries::Values);
-        let counted = Counted::of(route.gate.as_deref().filter(|_| !is_form), named, &params);
-        let called = counted.settle(self.peer.call(invocation, params).await);
+        let called = self.peer.call(invocation, params).await;
         let reply = called.map_err(|error| self.failed(&route, operation(), error))?;
         match &route.gate {
             Some(gate) => gate.narrow(instance, function, reply),
@@ -277,19 +275,20 @@ impl Invoke for ComponentInvoke {
             link_name,
             instance,
             function,
+            again,
             ..
         } = target;
         let operation = operation(instance, function);
         let route = self.resolve(cx, link_name, lookup, &operation).await?;
         let named = || operation.clone();
-        self.admit(&route, named, |gate| {
-            gate.check(instance, function, &params)
+        self.admit(&route, named, |gate| match again {
+            true => gate.check_again(instance, function, &params),
+            false => gate.check(instance, function, &params),
         })?;
         let carries = Carries::streams(!streams.is_empty());
         let named = (instance, function);
         let (invocation, _traced) = self.invocation(cx, &route, named, carries);
-        let counted = Counted::of(route.gate.as_deref(), named, &params);
-        let opened = counted.settle(self.open(invocation, params, streams, results).await);
+        let opened = self.open(invocation, params, streams, results).await;
         let reply = opened.map_err(|error| self.failed(&route, operation, error))?;
         match &route.gate {
             Some(gate) => gate.narrow_streams(instance, function, results, reply),

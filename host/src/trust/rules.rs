@@ -73,6 +73,18 @@ impl LinkGuard {
         function: &str,
         params: &Bytes,
     ) -> Result<(), InvokeError> {
+        self.check_again(instance, function, params)?;
+        self.count_call(Asked { instance, function }, params)
+    }
+
+    /// The same as [`LinkGuard::check`] for a call that was let through in another form, which nobody
+    /// serves. It counts once.
+    pub(crate) fn check_again(
+        &self,
+        instance: &str,
+        function: &str,
+        params: &Bytes,
+    ) -> Result<(), InvokeError> {
         let asked = Asked { instance, function };
         self.refuse_broken(asked)?;
         let known = rules::function(instance, function);
@@ -92,18 +104,7 @@ impl LinkGuard {
             let operands = self.operands(rule, asked, known, params)?;
             self.check_operands(asked, &operands)?;
         }
-        self.count_call(asked, known, params)
-    }
-
-    /// Takes back that a call was counted which went nowhere: it is made once more in another form, which
-    /// counts then.
-    pub(crate) fn uncount(&self, instance: &str, function: &str, params: &Bytes) {
-        if let Some(bucket) = &self.bucket {
-            let known = rules::function(instance, function);
-            let count = self.weight(Asked { instance, function }, known, params);
-            // What cannot be read was not counted.
-            bucket.give_back(count.unwrap_or_default());
-        }
+        Ok(())
     }
 
     /// The same as [`LinkGuard::check`] for a call that the host makes for itself, to learn in which form the
@@ -267,31 +268,16 @@ impl LinkGuard {
     }
 
     /// Counts a call against the rate: as one, or as many as the things that a batch is about.
-    fn count_call(
-        &self,
-        asked: Asked<'_>,
-        known: Option<&Function>,
-        params: &Bytes,
-    ) -> Result<(), InvokeError> {
+    fn count_call(&self, asked: Asked<'_>, params: &Bytes) -> Result<(), InvokeError> {
         if self.bucket.is_none() {
             return Ok(());
         }
-        let count = self.weight(asked, known, params)?;
-        self.count(asked, count)
-    }
-
-    /// As how many a call counts.
-    fn weight(
-        &self,
-        asked: Asked<'_>,
-        known: Option<&Function>,
-        params: &Bytes,
-    ) -> Result<u32, InvokeError> {
+        let known = rules::function(asked.instance, asked.function);
         let batch = match known.filter(|known| known.is_batch()) {
             Some(known) => self.operands(Rule::Rate, asked, known, params)?.batch,
             None => None,
         };
-        Ok(batch.map_or(1, |count| count.max(1)))
+        self.count(asked, batch.map_or(1, |count| count.max(1)))
     }
 
     fn count(&self, asked: Asked<'_>, count: u32) -> Result<(), InvokeError> {

@@ -124,6 +124,32 @@ async fn a_provider_is_started_told_everything_and_stopped() {
     health.abort();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_is_interrupted_where_nats_is_away_when_its_host_stops() {
+    let (mut lattice, host, mut events) = Lattice::running().await;
+    let heard = lattice.path("heard");
+    // Whoever runs the tests may have the signal ignored, and a shell cannot undo that.
+    let then = format!(
+        "exec env --default-signal=INT \
+         sh -c 'trap \": > {}; exit\" INT; while :; do sleep 0.05; done'",
+        heard.display()
+    );
+    let program = Program::new(&lattice, "kv", &then);
+    let _health = answer_health(&lattice, json!({"healthy": true})).await;
+    lattice.provide(&host, &start(&host, &program)).await;
+    events.data("health_check_passed").await;
+    program.host_data(0).await;
+    lattice.nats.stop();
+    let wish = StopRequest {
+        reason: StopReason::Program,
+        timeout: Some(Duration::from_secs(6)),
+    };
+    timeout(SOON, host.drain(wish))
+        .await
+        .expect("the drain to end");
+    assert!(heard.exists(), "killed without a word");
+}
+
 /// A provider answers the request to end when its calls have ended, which may be long after any
 /// other request would have been given up.
 #[tokio::test(flavor = "multi_thread")]

@@ -122,8 +122,12 @@ impl Comparison {
     /// Compares what a goal is about where no ratio does.
     fn goal(&mut self, committed: &Report, now: &Report, goal: &Goal) {
         let name = goal.measured.name(now);
-        let values = goal.measured.of(now).zip(goal.measured.of(committed));
-        let Some((value, old)) = values else {
+        let (value, old) = (goal.measured.of(now), goal.measured.of(committed));
+        if value.is_none() && old.is_some() && is_there(&goal.measured, now) {
+            let line = format!("  {name}: {}: not measured", goal.what);
+            self.falls.push(line);
+        }
+        let Some((value, old)) = value.zip(old) else {
             return;
         };
         match goal.measured {
@@ -177,6 +181,17 @@ impl Comparison {
         self.hold(value, tolerated(old, false), || {
             format!("{name}: {value:.2} {}, committed {old:.2}", figure.unit)
         });
+    }
+}
+
+/// Whether a run has the figures of which a goal is about one number among others, such as CPU time.
+fn is_there(measured: &Measured, now: &Report) -> bool {
+    let has = |name| now.get(name).is_some();
+    match *measured {
+        Measured::Tail(name, of) => has(name) && has(of),
+        Measured::Cpu(name) | Measured::Messages(name) => has(name),
+        // Of the value itself, whoever lacks a figure is told already.
+        Measured::Value(_) | Measured::Share(..) | Measured::Least(..) => false,
     }
 }
 
@@ -314,6 +329,31 @@ mod tests {
             "idle_host: 50.00 MiB, committed 35.00",
         ] {
             assert!(error.contains(fall), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_a_figure_has_lost_is_a_fall() {
+        let of = |number: Option<f64>| {
+            let mut run = report(&[("bus_request_reply", 1000.0), ("wasmtime_serve", 100.0)]);
+            run.results[1].p99_us = Some(10.0);
+            let mut bus = Figure::new("http_component_bus", 200.0, "req/s");
+            (bus.cpu_us, bus.messages) = (number, number);
+            run.add_against(bus, &["bus_request_reply"]);
+            let mut local = Figure::new("http_component_local", 300.0, "req/s");
+            local.p99_us = number;
+            run.add_against(local, &["wasmtime_serve"]);
+            run
+        };
+        check(&of(Some(1.0)), &of(Some(1.0))).unwrap();
+        check(&of(None), &of(None)).unwrap();
+        let error = fails(&of(Some(1.0)), &of(None));
+        for lost in [
+            "  http_component_bus: its NATS messages per request: not measured",
+            "  http_component_bus: HTTP provider in a process of its own, over NATS: CPU time per request: not",
+            "  http_component_local: its p99 against that of `wasmtime serve`, 32 connections: not",
+        ] {
+            assert!(error.contains(lost), "{error}");
         }
     }
 

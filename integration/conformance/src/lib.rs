@@ -13,6 +13,7 @@ mod driven;
 mod fault;
 mod ground;
 mod outage;
+mod published;
 mod report;
 mod suite;
 mod witness;
@@ -21,6 +22,7 @@ pub use catalog::{Backend, CATALOG, Capability, Place, and, aws, azure, find};
 pub use driven::Driven;
 pub use fault::Fault;
 pub use ground::{Form, Ground};
+pub use published::as_published;
 pub use report::{Outcome, Report, Row};
 pub use suite::{Case, Verdict};
 pub use witness::{Seen, Witness};
@@ -80,26 +82,4 @@ impl Run<'_> {
         }
         Ok(outcome)
     }
-}
-
-/// Runs the cases of a capability whose names contain `filter` over a backend in one form of its
-/// provider, without any fault.
-///
-/// # Errors
-///
-/// As [`Run::carry_out`].
-pub async fn run(
-    capability: &Capability,
-    backend: &Backend,
-    form: Form,
-    filter: &str,
-) -> Result<Outcome> {
-    let run = Run {
-        capability,
-        backend,
-        form,
-        fault: Fault::None,
-        filter,
-    };
-    run.carry_out().await
 }

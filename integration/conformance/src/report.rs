@@ -68,6 +68,12 @@ impl Row {
             refused: outcome.count(|verdict| matches!(verdict, Verdict::Refused(_))),
         }
     }
+
+    /// Whether no case was run.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.passed + self.failed + self.refused == 0
+    }
 }
 
 /// What a run found.
@@ -78,6 +84,18 @@ pub struct Report {
 }
 
 impl Report {
+    /// Whether something was run and none of it failed. Each suite has to have run a case, or any of
+    /// them where only those were wanted whose names contain `filter`.
+    #[must_use]
+    pub fn holds(&self, filter: &str) -> bool {
+        let mut ran = self.results.iter().map(|row| !row.is_empty());
+        let has_run = match filter.is_empty() {
+            true => !self.results.is_empty() && ran.all(|ran| ran),
+            false => ran.any(|ran| ran),
+        };
+        has_run && self.results.iter().all(|row| row.failed == 0)
+    }
+
     /// The table of the page: a line for each backend, a column for each form and each fault.
     #[must_use]
     pub fn table(&self) -> String {
@@ -139,6 +157,30 @@ fn cell(row: Option<&Row>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_without_cases_does_not_hold() {
+        let row = |passed, failed| Row {
+            capability: "key-value".to_owned(),
+            backend: "nats".to_owned(),
+            form: "in-host".to_owned(),
+            fault: None,
+            passed,
+            failed,
+            refused: 0,
+        };
+        let report = |results: &[(usize, usize)]| Report {
+            results: results.iter().map(|&(p, f)| row(p, f)).collect(),
+        };
+        assert!(!report(&[]).holds(""));
+        assert!(!report(&[(1, 0), (0, 0)]).holds(""));
+        assert!(!report(&[(1, 0), (1, 1)]).holds(""));
+        assert!(report(&[(1, 0), (2, 0)]).holds(""));
+        // Not every suite has a case of that name.
+        assert!(report(&[(1, 0), (0, 0)]).holds("name"));
+        assert!(!report(&[(0, 0)]).holds("name"));
+        assert!(!report(&[(1, 1), (0, 0)]).holds("name"));
+    }
 
     #[test]
     fn a_report_is_counted_and_shown() {

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use lattice_conformance::{Backend, CATALOG, Capability, Fault, Form, Run, find};
+use lattice_conformance::{Backend, CATALOG, Capability, Fault, Form, Run, as_published, find};
 
 async fn holds(capability: &str, backend: &str, fault: Fault, filter: &str) {
     let found = find(Some(capability), Some(backend));
@@ -21,6 +21,7 @@ async fn holds(capability: &str, backend: &str, fault: Fault, filter: &str) {
     assert!(!outcome.cases.is_empty(), "there is no such case");
     let failures = outcome.failures();
     assert!(failures.is_empty(), "\n{}\n", failures.join("\n"));
+    as_published(&run, &outcome).unwrap();
 }
 
 /// Processes are what can be killed, wherever there are any.

@@ -3,17 +3,25 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use lattice_conformance::{CATALOG, Form, find, run};
+use lattice_conformance::{CATALOG, Fault, Form, Run, as_published, find};
 
 async fn holds(capability: &str, backend: &str, form: Form) {
     let found = find(Some(capability), Some(backend));
     let [(capability, backend)] = found[..] else {
         panic!("the catalog has no {backend} for {capability}");
     };
-    let outcome = run(capability, backend, form, "").await.unwrap();
+    let run = Run {
+        capability,
+        backend,
+        form,
+        fault: Fault::None,
+        filter: "",
+    };
+    let outcome = run.carry_out().await.unwrap();
     assert!(!outcome.cases.is_empty(), "the suite has no cases");
     let failures = outcome.failures();
     assert!(failures.is_empty(), "\n{}\n", failures.join("\n"));
+    as_published(&run, &outcome).unwrap();
 }
 
 macro_rules! suites {

@@ -30,8 +30,16 @@ async fn start_told(line: Option<&str>, told: Option<&str>) -> Result<Guarded> {
     Ok(guarded)
 }
 
+/// A component that works over a provider which has many links.
+struct Linked {
+    /// Where it is asked.
+    address: String,
+    /// The process of the provider.
+    provider: u32,
+}
+
 /// Links a component that works, and so many others.
-async fn link_many(guarded: &Guarded) -> Result<String> {
+async fn link_many(guarded: &Guarded) -> Result<Linked> {
     let lattice = &guarded.lattice;
     guarded.store("kv").await?;
     lattice
@@ -40,12 +48,18 @@ async fn link_many(guarded: &Guarded) -> Result<String> {
     lattice.link("counter", "kv", STORE, &[], &[]).await?;
     let address = lattice.serve_http(0, "counter").await?;
     lattice.until_status(&address, "/n", 200).await?;
+    let provider = provider(guarded)?;
     // Those that come last in order are the first to be put.
     for number in (0..LINKS).rev() {
         let source = format!("shop-component-{number:03}");
         lattice.link(&source, "kv", STORE, &[], &[]).await?;
     }
-    Ok(address)
+    Ok(Linked { address, provider })
+}
+
+/// The process of `kv` on the first host, by the file that it was started from.
+fn provider(guarded: &Guarded) -> Result<u32> {
+    guarded.lattice.hosts[0].provider_pid("/kv")
 }
 
 /// The links of the shop.
@@ -90,39 +104,36 @@ async fn have_room(guarded: &Guarded, all: usize) -> Result<Vec<String>> {
     Ok(ready)
 }
 
-/// The provider has not ended since it was started, and serves.
-async fn goes_on(guarded: &Guarded, address: &str) -> Result<()> {
+/// The provider serves, and has not ended since it was started.
+async fn goes_on(guarded: &Guarded, linked: &Linked) -> Result<()> {
+    let lattice = &guarded.lattice;
+    lattice.until_status(&linked.address, "/n", 200).await?;
+    let now = provider(guarded)?;
+    ensure!(now == linked.provider, "{now} was {}", linked.provider);
     let ended = |event: &lattice_integration::Event| event.name == "provider_exited";
-    let events = guarded.lattice.events.all();
-    ensure!(
-        !events.iter().any(ended),
-        "{:?}",
-        events.iter().find(|event| ended(event))
-    );
-    guarded
-        .lattice
-        .until_status(address, "/n", 200)
-        .await
-        .map(drop)
+    let events = lattice.events.all();
+    let ended = events.iter().find(|event| ended(event));
+    ensure!(ended.is_none(), "{ended:?}");
+    Ok(())
 }
 
 #[tokio::test]
 async fn a_hundred_links_have_room_where_the_server_reads_long_lines() -> Result<()> {
     let guarded = start(Some(LONG_LINE)).await?;
-    let address = link_many(&guarded).await?;
+    let linked = link_many(&guarded).await?;
     until(async || {
         let ready = in_state(&guarded, "ready").await?.len();
         ensure!(ready == LINKS, "{ready} links are ready");
         Ok(())
     })
     .await?;
-    goes_on(&guarded, &address).await
+    goes_on(&guarded, &linked).await
 }
 
 #[tokio::test]
 async fn links_without_room_fail_and_shut_nobody_out() -> Result<()> {
     let guarded = start(None).await?;
-    let address = link_many(&guarded).await?;
+    let linked = link_many(&guarded).await?;
     until(async || {
         let [ready, failed] = ["ready", "failed"].map(|state| in_state(&guarded, state));
         let (ready, failed) = (ready.await?, failed.await?);
@@ -139,7 +150,7 @@ async fn links_without_room_fail_and_shut_nobody_out() -> Result<()> {
         Ok(())
     })
     .await?;
-    goes_on(&guarded, &address).await
+    goes_on(&guarded, &linked).await
 }
 
 #[tokio::test]
@@ -147,16 +158,16 @@ async fn a_process_whose_token_the_server_refuses_keeps_what_it_has() -> Result<
     let mut guarded = start_told(None, Some(LONG_LINE)).await?;
     // By the host's socket it would be reached without its connection.
     guarded.lattice.locality = Locality::Spread;
-    let address = link_many(&guarded).await?;
+    let linked = link_many(&guarded).await?;
     let refused = |event: &lattice_integration::Event| {
         let why = event.data("message");
         event.name == "health_check_failed" && why.contains("the NATS server refuses them")
     };
     guarded.lattice.events.wait(refused, STEP).await?;
-    goes_on(&guarded, &address).await?;
+    goes_on(&guarded, &linked).await?;
     // It finds its way back with what it has, too.
     guarded.lattice.nats.restart().await?;
-    goes_on(&guarded, &address).await
+    goes_on(&guarded, &linked).await
 }
 
 #[tokio::test]
@@ -164,7 +175,7 @@ async fn the_same_links_have_room_on_every_host_and_after_a_start() -> Result<()
     let tenant = Tenant::new("lattice");
     let mut guarded = Guarded::with_config(&[&tenant], "").await?;
     guarded.add_host(&tenant, LONG, &[]).await?;
-    let address = link_many(&guarded).await?;
+    let linked = link_many(&guarded).await?;
     // This one hears of all of them at once, and the other one did one by one.
     guarded.add_host(&tenant, LONG, &[]).await?;
     guarded.store_on(1, "kv").await?;
@@ -185,5 +196,5 @@ async fn the_same_links_have_room_on_every_host_and_after_a_start() -> Result<()
     .await?;
     ensure!(after.len() <= before.len() + 1 && after[1..].iter().all(|id| before.contains(id)));
     ensure!(after.last() != before.last(), "{after:?}");
-    goes_on(&guarded, &address).await
+    goes_on(&guarded, &linked).await
 }

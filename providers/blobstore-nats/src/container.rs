@@ -1,7 +1,8 @@
 //! One container: the stream of an object store.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -40,6 +41,9 @@ pub(crate) struct Nats {
     domain: Option<String>,
     /// Containers that were used already.
     met: Mutex<HashSet<String>>,
+    /// The domains that containers are in, where the link calls them otherwise, each with the number of the
+    /// connection over which that was told.
+    real: Mutex<HashMap<String, (u64, String)>>,
 }
 
 impl Nats {
@@ -49,7 +53,23 @@ impl Nats {
             chores: Chores::default(),
             domain,
             met: Mutex::default(),
+            real: Mutex::default(),
         }
+    }
+
+    /// How often the connection was made.
+    fn connections(&self) -> u64 {
+        let statistics = self.backend.client().statistics();
+        statistics.connects.load(Ordering::Relaxed)
+    }
+
+    /// Notes the domain that a container is in.
+    fn note_domain(&self, name: &str, over: u64, domain: &str) {
+        let mut real = self.real.lock();
+        if real.len() >= MET {
+            real.clear();
+        }
+        real.insert(name.to_owned(), (over, domain.to_owned()));
     }
 
     /// Whether a container is used for the first time.
@@ -229,12 +249,23 @@ impl Container {
             return Ok(());
         };
         // What a link says may be the name that an account has for the JetStream of another one.
+        let over = self.nats.connections();
+        let real = self.nats.real.lock().get(&self.name).cloned();
+        if real == Some((over, ack.domain.clone())) {
+            return Ok(());
+        }
         let (question, nothing) = (format!("STREAM.INFO.OBJ_{}", self.name), json!({}));
         let jetstream = self.nats.backend.jetstream();
         let known = jetstream.request::<_, _, Value>(question, &nothing);
         let known = known.await.unwrap_or_default();
         let domain = known.get("domain").and_then(Value::as_str);
         if known.get("config").is_some() && domain.unwrap_or("") == ack.domain {
+            self.nats.note_domain(&self.name, over, &ack.domain);
+            return Ok(());
+        }
+        // Who may write need not be let ask. A description is put where one was just read in the link's
+        // domain, so that another one does not take it unnoticed.
+        if known.is_null() && real.is_none() {
             return Ok(());
         }
         Err(BlobError::Unavailable(format!(

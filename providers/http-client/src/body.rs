@@ -87,13 +87,14 @@ impl Upload {
     }
 
     /// Waits until it is known whether there is anything in a body of unknown length. False also for
-    /// one of a known length, and for one of which nothing is known in time.
-    pub(crate) async fn begins(&self, by: Instant) -> Result<bool, ErrorCode> {
+    /// one of a known length, for one that breaks off before it begins, and for one of which nothing is known
+    /// in time.
+    pub(crate) async fn begins(&self, by: Instant) -> bool {
         if self.is_end_stream() || self.size_hint().exact().is_some() {
-            return Ok(false);
+            return false;
         }
         let begins = poll_fn(|cx| self.shared.lock().poll_begin(cx));
-        timeout_at(by, begins).await.unwrap_or(Ok(false))
+        timeout_at(by, begins).await.unwrap_or(false)
     }
 }
 
@@ -157,12 +158,17 @@ impl Source {
     }
 
     /// Reads up to the first piece, which stays to be taken.
-    fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ErrorCode>> {
+    fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         loop {
-            let frame = match ready!(self.poll_body(cx)) {
-                Some(Err(fault)) => return Poll::Ready(Err(fault.0)),
-                Some(Ok(frame)) => Some(frame),
-                None => None,
+            let frame = match self.poll_body(cx) {
+                Poll::Ready(Some(Ok(frame))) => Some(frame),
+                Poll::Ready(Some(Err(_))) => {
+                    // As in 1.x: where nothing was written, there is none.
+                    self.fault = None;
+                    None
+                }
+                Poll::Pending if !self.has_only_trailers() => return Poll::Pending,
+                Poll::Ready(None) | Poll::Pending => None,
             };
             let data = frame.as_ref().and_then(Frame::data_ref);
             if data.is_some_and(Bytes::is_empty) {
@@ -173,8 +179,14 @@ impl Source {
                 Some(frame) if frame.is_data() || self.has_trailers => Ahead::Piece(frame),
                 _ => Ahead::Nothing,
             };
-            return Poll::Ready(Ok(matches!(self.ahead, Ahead::Piece(_))));
+            return Poll::Ready(matches!(self.ahead, Ahead::Piece(_)));
         }
+    }
+
+    /// Whether only trailers can follow, which are not sent.
+    fn has_only_trailers(&self) -> bool {
+        let hint = self.body.as_ref().map(Body::size_hint);
+        !self.has_trailers && hint.and_then(|hint| hint.exact()) == Some(0)
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {

@@ -38,7 +38,7 @@ const GRACE: Duration = Duration::from_millis(20);
 /// How many connections of the pool may turn out to be of no use to one request.
 const MOST_IN_VAIN: u32 = 8;
 /// How long it may stay open whether a request has a body that usually has none.
-const FIRST_PIECE: Duration = Duration::from_secs(1);
+const FIRST_PIECE: Duration = Duration::from_millis(150);
 
 /// Sends the requests of a link. Its connections are for no other: servers may take who has shown on
 /// one who it is for whoever sends on it later (NTLM, Negotiate), and the slow requests of one
@@ -120,8 +120,8 @@ impl LinkClient {
         prepare(&mut head, &self.settings().limits)?;
         let within = self.judge(context, &head)?;
         let waits = self.waits(options, context.deadline);
-        let (upload, watch) = self.upload(&mut head, body, waits).await?;
         let place = self.place(waits).await?;
+        let (upload, watch) = self.upload(&mut head, body, waits).await?;
         let waiting = waits.waiting(&self.lookups);
         let by_name = self.ways.is_asked_by_name(&head.uri, within, &waiting);
         let by_name = by_name.await.inspect_err(|code| {
@@ -162,8 +162,7 @@ impl LinkClient {
         if may_be_lost && settings.http2 != Http2::PriorKnowledge {
             // A guest may keep a body open that it never writes. Its request goes without, as in 1.x,
             // and writing later on fails.
-            let by = waits.deadline.min(Instant::now() + FIRST_PIECE);
-            if upload.begins(by).await? {
+            if upload.begins(waits.begin_by()).await {
                 // HTTP/2 does without; hyper takes it out.
                 let chunked = HeaderValue::from_static("chunked");
                 head.headers.insert(TRANSFER_ENCODING, chunked);
@@ -314,6 +313,12 @@ impl Waits {
         (Instant::now() + self.connect).min(self.deadline)
     }
 
+    /// When a body has to begin: who has less time to connect, or for an answer, does not lose it on that.
+    fn begin_by(&self) -> Instant {
+        let longest = FIRST_PIECE.min(self.connect).min(self.first_byte);
+        (Instant::now() + longest).min(self.deadline)
+    }
+
     fn waiting(&self, lookups: &Arc<Semaphore>) -> Waiting {
         Waiting {
             by: self.connect_by(),
@@ -439,4 +444,28 @@ fn pool(settings: &HttpSettings, connector: Connector) -> Client<Connector, Uplo
         .http2_keep_alive_interval(Duration::from_secs(20))
         .http2_keep_alive_timeout(Duration::from_secs(10))
         .build(connector)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_is_waited_for_no_longer_than_the_guest_waits() {
+        let now = Instant::now();
+        let (short, long) = (Duration::from_millis(5), Duration::from_secs(5));
+        let begin_by = |connect: Duration, first_byte: Duration, left: Duration| {
+            let waits = Waits {
+                connect,
+                first_byte,
+                between_bytes: long,
+                deadline: now + left,
+            };
+            waits.begin_by()
+        };
+        assert_eq!(begin_by(long, long, long), now + FIRST_PIECE);
+        assert_eq!(begin_by(short, long, long), now + short);
+        assert_eq!(begin_by(long, short, long), now + short);
+        assert_eq!(begin_by(long, long, short), now + short);
+    }
 }

@@ -24,7 +24,7 @@ use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use crate::fault::{Fault, Stage, code_of, of_io};
-use crate::places::Places;
+use crate::places::{Place, Places};
 use crate::proxy::{ProxyChoice, tunnel};
 use crate::reach::{AddressFilter, Reach};
 use crate::resolve::{LOOKUPS_OF_LINK, is_number, is_unknown, resolve};
@@ -40,6 +40,9 @@ const LOCAL_LOOKUP: Duration = Duration::from_secs(2);
 
 /// How many addresses of a host a proxy is asked for.
 const MOST_ASKED: usize = 4;
+
+/// The alert of a server that speaks none of the protocols that it was offered (RFC 7301).
+const NO_PROTOCOL: Option<u8> = Some(120);
 
 /// Which connections a request may take. Each kind has a pool of its own, since that depends on more
 /// than its host.
@@ -129,7 +132,6 @@ impl Ways {
     }
 
     async fn connect(&self, uri: &Uri, kind: Kind, waiting: &Waiting) -> Result<Road, Fault> {
-        let by = waiting.by;
         let authority = uri
             .authority()
             .ok_or(Fault(ErrorCode::HttpRequestUriInvalid))?;
@@ -137,9 +139,34 @@ impl Ways {
         let port = authority
             .port_u16()
             .unwrap_or(if is_https { 443 } else { 80 });
-        let target = (authority.host(), port);
+        let (by, target) = (waiting.by, (authority.host(), port));
         // Without HTTP/1.1, requests can only share a connection.
         let place = self.places.take(target, self.tunnel_all, by).await?;
+        let is_for_one = place.is_for_one();
+        let to = (uri, authority, port);
+        match self.open_at(place, to, kind, waiting).await {
+            Err(fault) if is_for_one && self.offers_h2() && is_no_protocol(&fault) => {
+                let place = self.places.take(target, true, by).await?;
+                self.open_at(place, to, kind, waiting).await
+            }
+            opened => opened,
+        }
+    }
+
+    fn offers_h2(&self) -> bool {
+        let config = self.tls.read();
+        config.alpn_protocols.iter().any(|name| name == b"h2")
+    }
+
+    /// Opens a connection that has its place.
+    async fn open_at(
+        &self,
+        place: Place,
+        (uri, authority, port): (&Uri, &Authority, u16),
+        kind: Kind,
+        waiting: &Waiting,
+    ) -> Result<Road, Fault> {
+        let is_https = uri.scheme() == Some(&Scheme::HTTPS);
         let (mut stream, mut is_proxied) = match self.proxies.of(uri) {
             None => {
                 let admits = |address| self.gate.admits(kind.reach(), address);
@@ -162,7 +189,7 @@ impl Ways {
                     .alpn_protocols
                     .retain(|name| name != b"h2");
             }
-            stream = shake(stream, config, authority.host(), by).await?;
+            stream = shake(stream, config, authority.host(), waiting.by).await?;
             if let Stream::Tls(tls) = &stream {
                 is_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
             }
@@ -277,6 +304,11 @@ impl Ways {
         let found = self.find_for_proxy(host, port, within, waiting).await;
         found.map(|found| found.is_none()).map_err(|fault| fault.0)
     }
+}
+
+/// Whether a server speaks none of the protocols that it was offered.
+fn is_no_protocol(fault: &Fault) -> bool {
+    matches!(&fault.0, ErrorCode::TlsAlertReceived { alert_id, .. } if *alert_id == NO_PROTOCOL)
 }
 
 /// Whether another address of the same host may be reached all the same.

@@ -266,6 +266,39 @@ async fn a_streamed_body_goes_with_a_method_that_usually_has_none() {
     }
 }
 
+#[tokio::test]
+async fn a_body_that_breaks_off_before_it_begins_is_none_where_there_is_usually_none() {
+    // By messages it is the call that breaks off.
+    let lattice = Lattice::linked_by(Road::Process, &[]).await;
+    let server = mirror(None).await;
+    let broken = futures::stream::once(async {
+        tokio::task::yield_now().await;
+        Err::<Frame<Bytes>, _>("on purpose")
+    });
+    let sent = Request::get(server.url("/")).body(StreamBody::new(broken));
+    let sent = lattice.send(sent.unwrap(), RequestOptions::default());
+    let body = sent.await.unwrap().into_body().collect().await.unwrap();
+    let expected = format!("GET / HTTP/1.1 [host={}]  {{}}", server.address);
+    assert_eq!(body.to_bytes(), expected);
+}
+
+#[tokio::test]
+async fn requests_whose_bodies_are_waited_for_are_among_those_at_once() {
+    let lattice = Lattice::linked(&[("max_concurrent_requests", "1")]).await;
+    let server = mirror(None).await;
+    let begun = tokio::time::Instant::now();
+    let sent = (0..2).map(|_| async {
+        let open = futures::stream::pending::<Result<Frame<Bytes>, Infallible>>();
+        let sent = Request::get(server.url("/")).body(StreamBody::new(open));
+        let sent = lattice.send(sent.unwrap(), RequestOptions::default());
+        sent.await.unwrap().into_body().collect().await.unwrap();
+    });
+    futures::future::join_all(sent).await;
+    // One after the other has 150 ms for its body.
+    let taken = begun.elapsed();
+    assert!(taken >= std::time::Duration::from_millis(300), "{taken:?}");
+}
+
 fn trailers(value: &str) -> HeaderMap {
     HeaderMap::from_iter([("x-sum".parse().unwrap(), value.parse().unwrap())])
 }

@@ -63,6 +63,28 @@ async fn a_connection_that_is_not_kept_is_none_of_http2() {
 }
 
 #[tokio::test]
+async fn a_server_of_http2_alone_is_reached_once_a_connection_can_be_kept() {
+    let authority = Authority::new().await;
+    authority.sign("server", "DNS:localhost").await;
+    let (old, new) = (
+        mirror(None).await,
+        mirror(Some(authority.server("server", &["h2"]))).await,
+    );
+    let root = authority.root();
+    let values = [
+        ("ssl_certs_file", &*root),
+        ("max_pooled_connections", "1"),
+        ("idle_timeout_ms", "1000"),
+    ];
+    let lattice = Lattice::linked(&values).await;
+    lattice.text(&old.url("/")).await.unwrap();
+    // That one is kept for a while.
+    let text = lattice.text(&new.https("/")).await.unwrap();
+    assert!(text.contains("HTTP/2.0"), "{text}");
+    assert_eq!(new.connections(), 2);
+}
+
+#[tokio::test]
 async fn a_client_certificate_is_shown_to_who_asks() {
     let authority = Authority::new().await;
     authority.sign("server", "DNS:localhost").await;

@@ -150,7 +150,7 @@ where
                 is_closing = true;
                 connection.as_mut().graceful_shutdown();
             }
-            () = line.has_last.cancelled(), if !is_closing => {
+            () = line.has_last.cancelled(), if line.is_for_one && !is_closing => {
                 is_closing = true;
                 connection.as_mut().graceful_shutdown();
             }

@@ -76,6 +76,15 @@ impl Turn {
         let before = others.filter(|(_, other)| goes_before(other)).last();
         before.map_or(0, |(at, _)| at + 1)
     }
+
+    /// Who leads those that share something: the first in order of those that came at about the same time as
+    /// the one that has been there for longest.
+    pub(crate) fn leading<T>(all: impl Iterator<Item = (Self, T)> + Clone) -> Option<T> {
+        let since = all.clone().map(|(turn, _)| turn.since).min()?;
+        let early = all.filter(|(turn, _)| turn.since.duration_since(since) < SETTLED);
+        let leading = early.min_by_key(|(turn, _)| turn.number);
+        leading.map(|(_, one)| one)
+    }
 }
 
 #[cfg(test)]
@@ -111,6 +120,23 @@ mod tests {
         assert_eq!(late.after([&owner, &young]), 1);
         assert_eq!(Turn::new(4, now).after([&owner, &young]), 2);
         assert_eq!(late.after([]), 0);
+    }
+
+    #[test]
+    fn who_has_led_for_a_while_leads_on() {
+        let now = Instant::now();
+        let led = |turns: &[(u64, Duration)]| {
+            let turns = turns.iter().map(|(number, after)| {
+                let turn = Turn::new(*number, now + *after);
+                (turn, *number)
+            });
+            Turn::leading(turns)
+        };
+        let (first, soon) = (Duration::ZERO, SETTLED / 2);
+        assert_eq!(led(&[(2, first), (1, soon), (3, soon)]), Some(1));
+        assert_eq!(led(&[(2, first), (1, SETTLED)]), Some(2));
+        assert_eq!(led(&[(1, SETTLED), (3, soon), (2, first)]), Some(2));
+        assert_eq!(led(&[]), None);
     }
 
     #[test]

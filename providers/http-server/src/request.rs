@@ -234,7 +234,8 @@ fn taken(line: &Line, answered: Answered) -> Response<ReplyBody> {
 }
 
 /// Refuses an answer that does not announce its body as long as it is: what is over, or what follows, a
-/// client would take for the next answer. A body that still comes is cut at what was announced.
+/// client would take for the next answer. Of a body that still comes HTTP/1.1 sends what was announced, and
+/// with HTTP/2 its client finds the difference.
 fn sound(
     response: Response<IncomingBody>,
     is_head: bool,

@@ -133,6 +133,8 @@ impl Route {
 struct Claim {
     route: Arc<Route>,
     turn: Turn,
+    /// Since when it is at the address, wherever there.
+    here: Turn,
 }
 
 /// Links that want the same place: the first one has it, the others wait for their turn.
@@ -144,11 +146,11 @@ impl Claims {
         Some(&self.0.first()?.route)
     }
 
-    fn add(&mut self, route: Route) {
+    fn add(&mut self, route: Route, here: Turn) {
         let turn = Turn::new(route.number, Instant::now());
         let at = turn.after(self.0.iter().map(|known| &known.turn));
         let route = Arc::new(route);
-        self.0.insert(at, Claim { route, turn });
+        self.0.insert(at, Claim { route, turn, here });
     }
 
     fn of(&self, key: &LinkKey) -> Option<&Arc<Route>> {
@@ -193,7 +195,7 @@ impl Paths {
         }
     }
 
-    fn each(&self) -> impl Iterator<Item = &Claims> {
+    fn each(&self) -> impl Iterator<Item = &Claims> + Clone {
         let exact = self.exact.values();
         std::iter::once(&self.all)
             .chain(exact)
@@ -268,7 +270,8 @@ impl Routes {
 
     /// Adds a link that is not here yet.
     pub(crate) fn add(&mut self, route: Route) {
-        self.claims(&route.place).add(route);
+        let here = Turn::new(route.number, Instant::now());
+        self.claims(&route.place).add(route, here);
     }
 
     /// Gives a link other settings. Where it wants the same as before it keeps its turn.
@@ -282,8 +285,10 @@ impl Routes {
             false => Some(route),
         };
         if let Some(route) = route {
+            let now = || Turn::new(route.number, Instant::now());
+            let here = self.here(&route.key).unwrap_or_else(now);
             self.remove(&route.key);
-            self.add(route);
+            self.claims(&route.place).add(route, here);
         }
     }
 
@@ -322,17 +327,33 @@ impl Routes {
         self.known(place)?.of(key)
     }
 
-    /// The link whose settings hold for connections, the one that came first of those that have a place;
-    /// `None` when there is none left.
-    pub(crate) fn any(&self) -> Option<&Arc<Route>> {
+    fn each(&self) -> impl Iterator<Item = &Claims> + Clone {
         let paths = std::iter::once(&self.any_host).chain(self.hosts.values());
-        let firsts = paths.flat_map(Paths::each).filter_map(Claims::first);
-        firsts.min_by_key(|route| route.number)
+        paths.flat_map(Paths::each)
     }
 
-    /// The link whose settings hold for connections, where that came before another one.
+    /// Since when a link is at the address.
+    fn here(&self, key: &LinkKey) -> Option<Turn> {
+        let mut all = self.each().flat_map(|claims| &claims.0);
+        let own = all.find(|known| known.route.key == *key)?;
+        Some(own.here)
+    }
+
+    /// The link whose settings hold for connections, the one that came first of those that have a place;
+    /// `None` when there is none left. One that comes late takes that from nobody.
+    pub(crate) fn any(&self) -> Option<&Arc<Route>> {
+        let firsts = self.each().filter_map(|claims| claims.0.first());
+        Turn::leading(firsts.map(|first| (first.here, &first.route)))
+    }
+
+    /// The link whose settings hold for connections also where another one has its place.
     pub(crate) fn before(&self, route: &Route) -> Option<&Arc<Route>> {
-        self.any().filter(|first| first.number < route.number)
+        let now = || Turn::new(route.number, Instant::now());
+        let own = self.here(&route.key).unwrap_or_else(now);
+        let firsts = self.each().filter_map(|claims| claims.0.first());
+        let others = firsts.filter(|first| first.route.key != route.key);
+        let others = others.map(|first| (first.here, Some(&first.route)));
+        Turn::leading(others.chain(std::iter::once((own, None)))).flatten()
     }
 
     /// Changes something, and says whether connections are treated in another way then.

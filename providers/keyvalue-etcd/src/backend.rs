@@ -11,6 +11,7 @@ use lattice_provider_sdk::keyvalue::{
 use lattice_provider_sdk::{Context, Features, LinkError, Shared, chain};
 
 use crate::bucket::Bucket;
+use crate::leases::Leases;
 use crate::namespace::Namespace;
 use crate::settings::LinkSettings;
 
@@ -42,6 +43,7 @@ pub(crate) fn features(settings: &LinkSettings) -> Features {
 pub(crate) struct EtcdBackend {
     etcd: Shared<Etcd>,
     turns: Turns,
+    leases: Leases,
     link_name: String,
     settings: LinkSettings,
 }
@@ -51,6 +53,7 @@ impl EtcdBackend {
         Self {
             etcd,
             turns: Turns::default(),
+            leases: Leases::default(),
             link_name: link_name.to_owned(),
             settings,
         }
@@ -70,6 +73,7 @@ impl EtcdBackend {
         Bucket {
             etcd: &self.etcd,
             turns: &self.turns,
+            leases: &self.leases,
             keys: Namespace::of(&self.settings.prefix, name),
             longest: self.settings.longest,
         }

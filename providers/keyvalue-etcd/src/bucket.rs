@@ -15,6 +15,7 @@ use lattice_provider_sdk::keyvalue::{Entry, KeysPage, LARGEST_ANSWER, Outcome, T
 
 use crate::backend::LONGEST_KEY;
 use crate::failure::{Failure, of_key};
+use crate::leases::Leases;
 use crate::namespace::Namespace;
 
 /// The version of what is not there.
@@ -38,6 +39,7 @@ const SPARE: u32 = 1024;
 pub(crate) struct Bucket<'a> {
     pub(crate) etcd: &'a Etcd,
     pub(crate) turns: &'a Turns,
+    pub(crate) leases: &'a Leases,
     pub(crate) keys: Namespace,
     pub(crate) longest: usize,
 }
@@ -112,14 +114,6 @@ impl Bucket<'_> {
         }
     }
 
-    /// A lease for a time, which etcd rounds up to whole seconds; 0 for none.
-    async fn lease(&self, ttl: Option<Duration>) -> Result<i64, EtcdError> {
-        match ttl {
-            Some(ttl) => Ok(self.etcd.grant(ttl).await?.id),
-            None => Ok(0),
-        }
-    }
-
     fn put(&self, stored: Bytes, value: Bytes, lease: i64) -> Put {
         match lease {
             0 => Put::new(stored, value),
@@ -134,9 +128,13 @@ impl Bucket<'_> {
         ttl: Option<Duration>,
     ) -> Result<(), Failure> {
         self.check(key, &value)?;
-        let lease = self.lease(ttl).await.map_err(of_key(key))?;
-        let put = self.put(self.keys.stored(key), value, lease);
-        self.etcd.put(put).await.map_err(of_key(key))?;
+        let stored = self.keys.stored(key);
+        let write = |lease| {
+            let put = self.put(stored.clone(), value.clone(), lease);
+            self.etcd.put(put)
+        };
+        let written = self.leases.with(self.etcd, ttl, write).await;
+        written.map_err(of_key(key))?;
         Ok(())
     }
 
@@ -180,23 +178,23 @@ impl Bucket<'_> {
         Self::check_key(key)?;
         let stored = self.keys.stored(key);
         let _turn = self.turns.take("", &String::from_utf8_lossy(&stored)).await;
-        let lease = self.lease(ttl).await.map_err(of_key(key))?;
         let mut now = self.look(key).await?;
         loop {
             let sum = by.to_value(now.value()).map_err(|why| Failure::Number {
                 key: key.to_owned(),
                 why,
             })?;
-            let kept = match lease {
-                0 => now.0.as_ref().map_or(0, |pair| pair.lease),
-                lease => lease,
+            let kept = now.0.as_ref().map_or(0, |pair| pair.lease);
+            let write = |lease| {
+                let lease = if lease == 0 { kept } else { lease };
+                let put = self.put(stored.clone(), sum.to_string().into(), lease);
+                self.write_if(&now, &stored, put)
             };
-            let put = self.put(stored.clone(), sum.to_string().into(), kept);
-            match self.write_if(&now, &stored, put).await {
+            match self.leases.with(self.etcd, ttl, write).await {
                 Ok(None) => return Ok(sum),
                 Ok(Some(newer)) => now = newer,
                 // The key has gone with its lease.
-                Err(error) if error.code() == Some(Code::NOT_FOUND) && lease == 0 => {
+                Err(error) if error.code() == Some(Code::NOT_FOUND) && ttl.is_none() => {
                     now = self.look(key).await?;
                 }
                 Err(error) => return Err(of_key(key)(error)),
@@ -238,9 +236,11 @@ impl Bucket<'_> {
             Err(_) if version == ABSENT => Now(None),
             Err(_) => return Ok(Outcome::Stale(self.read(key).await?)),
         };
-        let lease = self.lease(ttl).await.map_err(of_key(key))?;
-        let put = self.put(stored.clone(), value, lease);
-        let written = self.write_if(&seen, &stored, put).await;
+        let write = |lease| {
+            let put = self.put(stored.clone(), value.clone(), lease);
+            self.write_if(&seen, &stored, put)
+        };
+        let written = self.leases.with(self.etcd, ttl, write).await;
         Ok(match written.map_err(of_key(key))? {
             None => Outcome::Swapped,
             Some(now) => Outcome::Stale(now.versioned()),
@@ -292,21 +292,35 @@ impl Bucket<'_> {
         let Some(first) = last.keys().next().cloned() else {
             return Ok(());
         };
-        let lease = self.lease(ttl).await.map_err(of_key(&first))?;
-        let (mut txn, mut count, mut bytes) = (Txn::always(), 0, 0);
-        let mut name = first;
+        let (mut part, mut bytes, mut name) = (Vec::new(), 0, first);
         for (key, value) in last {
             let stored = self.keys.stored(&key);
             let more = stored.len() + value.len();
-            if count == MOST_OPERATIONS || (count > 0 && bytes + more > MOST_BYTES) {
-                let full = std::mem::take(&mut txn);
-                self.etcd.txn(full).await.map_err(of_key(&name))?;
-                (count, bytes, name) = (0, 0, key);
+            let is_full = part.len() == MOST_OPERATIONS || bytes + more > MOST_BYTES;
+            if is_full && !part.is_empty() {
+                self.put_all(&name, std::mem::take(&mut part), ttl).await?;
+                (bytes, name) = (0, key);
             }
-            txn = txn.then(Op::Put(self.put(stored, value, lease)));
-            (count, bytes) = (count + 1, bytes + more);
+            part.push((stored, value));
+            bytes += more;
         }
-        self.etcd.txn(txn).await.map_err(of_key(&name))?;
+        self.put_all(&name, part, ttl).await
+    }
+
+    /// Writes keys as one transaction, the first of which is `name`.
+    async fn put_all(
+        &self,
+        name: &str,
+        part: Vec<(Bytes, Bytes)>,
+        ttl: Option<Duration>,
+    ) -> Result<(), Failure> {
+        let write = |lease| {
+            let puts = part.iter().cloned();
+            let puts = puts.map(|(stored, value)| Op::Put(self.put(stored, value, lease)));
+            self.etcd.txn(puts.fold(Txn::always(), Txn::then))
+        };
+        let written = self.leases.with(self.etcd, ttl, write).await;
+        written.map_err(of_key(name))?;
         Ok(())
     }
 

@@ -17,10 +17,10 @@
 //! it goes by itself: one of its own, or that of the link that writes it. A number that is added to
 //! keeps the time of its key, unless the link gives times.
 //!
-//! etcd counts times in whole seconds, and has a shortest one of two, set up as it is by default: a
-//! time is rounded up to the next second, and a shorter one is two seconds. It notices the end of one
-//! up to a second late. So a key that is set for 100 ms is there for two to three seconds, and one that
-//! is set for 2500 ms for three to four; none goes before its time.
+//! etcd counts times in whole seconds, and has a shortest one of two, set up as it is by default. Keys
+//! that are written within a second for the same time share a lease, for which a second is added: a key
+//! goes up to three seconds late, as etcd notices the end of a time up to a second late, too. So one
+//! that is set for 2500 ms is there for up to five seconds; none goes before its time.
 //!
 //! etcd takes requests of up to 1.5 MiB, so a link bounds values before that (`max_value_bytes`). A
 //! batch is cut into transactions of a size that etcd takes: each is done as a whole.
@@ -40,6 +40,7 @@
 mod backend;
 mod bucket;
 mod failure;
+mod leases;
 pub mod namespace;
 mod provider;
 pub mod settings;

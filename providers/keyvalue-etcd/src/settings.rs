@@ -5,7 +5,7 @@
 //! | --- | --- | --- | --- |
 //! | `endpoints` or `url` | link, provider | the members of etcd, separated by commas | `http://127.0.0.1:2379` |
 //! | `prefix` | link, provider | what all keys in etcd begin with | `lattice/keyvalue/` |
-//! | `ttl_seconds` | link, provider | after which time keys that are written go by themselves, two seconds at least and up to a second late; 0 for never | 0 |
+//! | `ttl_seconds` | link, provider | after which time keys that are written go by themselves, up to three seconds late; 0 for never | 0 |
 //! | `max_value_bytes` | link, provider | the longest value; etcd has a bound of 1.5 MiB for whole requests | 1048576 |
 //! | `watch` | link with the provider as source | `SET@key,DEL@key,…`: the keys whose changes are told | required there |
 //! | `bucket` | link with the provider as source | the bucket whose keys are watched | `default` |

@@ -2,11 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::HashSet;
+use std::time::Duration;
+
 use keyvalue_etcd::KeyValueEtcd;
 use lattice_core::link::LinkState;
 use lattice_etcd::{Etcd, EtcdOptions, Put, Range};
 use lattice_keyvalue_suite::{Lattice, PATIENCE, cases, links};
 use lattice_services::{Kind, Service};
+use tokio::time::Instant;
 
 async fn start() -> (Service, Lattice) {
     let server = Service::start(Kind::Etcd).await.unwrap();
@@ -153,4 +157,58 @@ async fn a_link_may_say_how_long_keys_stay() {
         let gone = async { while kv.exists("default", key).await != Ok(false) {} };
         tokio::time::timeout(PATIENCE, gone).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn keys_that_are_written_together_share_a_lease() {
+    let (server, mut lattice) = start().await;
+    let url = server.url();
+    let config = [("url", url.as_str()), ("ttl_seconds", "600")];
+    let kv = lattice.link("counter", "default", &config).await;
+    let begun = Instant::now();
+    for n in 0..30 {
+        let key = format!("k{n}");
+        assert_eq!(kv.set("default", &key, "x").await, Ok(()));
+        assert_eq!(kv.increment("default", &format!("n{n}"), 1).await, Ok(1));
+        let many = format!("m{n}");
+        let entries = [(many.as_str(), "y".into())];
+        assert_eq!(kv.set_many("default", &entries).await, Ok(()));
+    }
+    let most = usize::try_from(begun.elapsed().as_secs()).unwrap() + 2;
+    let etcd = client(&server);
+    let found = etcd.range(Range::prefix("lattice/")).await.unwrap().pairs;
+    assert_eq!(found.len(), 90);
+    let leases: HashSet<i64> = found.iter().map(|pair| pair.lease).collect();
+    assert!(!leases.contains(&0) && leases.len() <= most, "{leases:?}");
+    for lease in leases {
+        let left = etcd.time_to_live(lease).await.unwrap().unwrap();
+        assert_eq!(left.granted, Duration::from_secs(601));
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_somebody_ended_is_not_used_again() {
+    let (server, mut lattice) = start().await;
+    let url = server.url();
+    let config = [("url", url.as_str()), ("ttl_seconds", "600")];
+    let kv = lattice.link("counter", "default", &config).await;
+    let etcd = client(&server);
+    for n in 0..4 {
+        let key = format!("k{n}");
+        assert_eq!(kv.set("default", &key, "x").await, Ok(()));
+        let stored = Range::key(format!("lattice/keyvalue/default/{key}"));
+        let pair = etcd.range(stored).await.unwrap().first().unwrap();
+        assert!(etcd.revoke(pair.lease).await.unwrap());
+    }
+    assert_eq!(kv.increment("default", "n", 1).await, Ok(1));
+}
+
+#[tokio::test]
+async fn a_key_may_be_meant_to_stay_for_longer_than_the_server_can_count() {
+    let (server, mut lattice) = start().await;
+    let url = server.url();
+    let kv = lattice.link("counter", "default", &[("url", &url)]).await;
+    let ttl = Duration::from_millis(u64::MAX);
+    assert_eq!(kv.set_for("default", "a", "x", ttl).await, Ok(()));
+    assert_eq!(kv.get("default", "a").await, Ok(Some("x".into())));
 }

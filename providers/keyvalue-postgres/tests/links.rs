@@ -243,3 +243,13 @@ async fn a_link_may_say_how_long_keys_stay() {
     };
     tokio::time::timeout(PATIENCE, swept).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_key_may_be_meant_to_stay_for_longer_than_the_server_can_count() {
+    let (server, mut lattice) = start().await;
+    let url = server.url();
+    let kv = lattice.link("counter", "default", &[("url", &url)]).await;
+    let ttl = Duration::from_millis(u64::MAX);
+    assert_eq!(kv.set_for("default", "a", "x", ttl).await, Ok(()));
+    assert_eq!(kv.get("default", "a").await, Ok(Some("x".into())));
+}

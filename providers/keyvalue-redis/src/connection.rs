@@ -202,9 +202,11 @@ impl Connection {
     }
 
     /// Gives the connection up when the manager would hold on to it: it takes a login or database
-    /// that was once refused as refused for good, and a server that is silent as a slow one.
+    /// that was once refused as refused for good, a server that is silent as a slow one, and one that
+    /// takes no writes any more as the one that is meant, though its address may lead to another by now.
     fn check(&self, error: &RedisError) {
-        if !was_refused(error) && !error.is_timeout() {
+        let is_replica = error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly);
+        if !was_refused(error) && !error.is_timeout() && !is_replica {
             return;
         }
         let mut current = self.current.lock();

@@ -110,11 +110,12 @@ impl Provider for KeyValueRedis {
                     .watchers
                     .lock()
                     .get(&link.key())
-                    .map(Watcher::connection);
-                match watcher {
-                    Some(connection) => connection.ping().await,
-                    None => Ok(()),
-                }
+                    .map(|watcher| (watcher.connection(), watcher.trouble()));
+                let Some((connection, trouble)) = watcher else {
+                    return Ok(());
+                };
+                connection.ping().await?;
+                trouble.map_or(Ok(()), |why| Err(LinkError::unavailable(why)))
             }
         }
     }

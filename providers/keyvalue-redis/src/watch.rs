@@ -21,7 +21,8 @@ use bytes::Bytes;
 use lattice_provider_sdk::keyvalue::watch::{
     ChangeNotifier, ChangeSender, Changes, LONGEST_PAUSE, PAUSE, ReadCurrent, Watched, line, relay,
 };
-use lattice_provider_sdk::{Backoff, Shared};
+use lattice_provider_sdk::{Backoff, Shared, chain};
+use parking_lot::Mutex;
 use redis::cmd;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -48,10 +49,14 @@ pub(crate) struct Source {
     pub(crate) memory: String,
 }
 
+/// Why there is no subscription, if there is none.
+type Trouble = Arc<Mutex<Option<String>>>;
+
 /// Watches the keys of one link until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Watcher {
     connection: Arc<Shared<Connection>>,
+    trouble: Trouble,
     tasks: JoinSet<()>,
 }
 
@@ -69,6 +74,7 @@ impl Watcher {
         let (note, told) = mpsc::channel(AT_ONCE);
         let notifier = notifier.noting(note);
         let connection = Arc::clone(&source.connection);
+        let trouble = Trouble::default();
         let mut tasks = JoinSet::new();
         tasks.spawn(write_down(source.clone(), told));
         tasks.spawn(follow(
@@ -76,14 +82,24 @@ impl Watcher {
             feed,
             line,
             notifier.watched().clone(),
+            Arc::clone(&trouble),
         ));
         tasks.spawn(tell(source, notifier, changes));
-        Ok(Self { connection, tasks })
+        Ok(Self {
+            connection,
+            trouble,
+            tasks,
+        })
     }
 
     /// The connection that the keys are read over.
     pub(crate) fn connection(&self) -> Arc<Shared<Connection>> {
         Arc::clone(&self.connection)
+    }
+
+    /// Why changes are not heard of, if they are not.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().clone()
     }
 
     /// Ends it; a component that is being told is not any more.
@@ -93,19 +109,49 @@ impl Watcher {
 }
 
 /// Keeps a subscription.
-async fn follow(source: Source, mut feed: Feed, line: ChangeSender, watched: Watched) {
+async fn follow(
+    source: Source,
+    mut feed: Feed,
+    line: ChangeSender,
+    watched: Watched,
+    trouble: Trouble,
+) {
     loop {
-        feed.run(&line).await;
+        let why = feed.run(&line, &source.connection, &watched).await;
         tracing::warn!("lost the subscription to watched keys");
-        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
-        feed = loop {
-            tokio::time::sleep(backoff.delay()).await;
-            match Feed::open(&source.connection, &source.keys, &watched).await {
-                Ok(feed) => break feed,
-                Err(error) => tracing::debug!(%error, "could not subscribe again"),
-            }
-        };
+        if let Some(error) = why {
+            failed(&error, &trouble);
+        }
+        feed = subscribe_again(&source, &line, &watched, &trouble).await;
+        *trouble.lock() = None;
         line.missed();
+    }
+}
+
+async fn subscribe_again(
+    source: &Source,
+    line: &ChangeSender,
+    watched: &Watched,
+    trouble: &Trouble,
+) -> Feed {
+    let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+    loop {
+        tokio::time::sleep(backoff.delay()).await;
+        match Feed::open(&source.connection, &source.keys, watched).await {
+            Ok(feed) => return feed,
+            Err(error) => failed(&error, trouble),
+        }
+        // The keys may be there to be read, though nothing is told of them.
+        line.missed();
+    }
+}
+
+/// Keeps why there is no subscription, and says it when it is news.
+fn failed(error: &FeedError, trouble: &Trouble) {
+    let why = chain(error);
+    let before = trouble.lock().replace(why.clone());
+    if before.as_ref() != Some(&why) {
+        tracing::warn!(why, "could not subscribe to watched keys again");
     }
 }
 

@@ -400,3 +400,50 @@ async fn many_keys_are_read_in_parts_and_come_in_their_order() {
     });
     assert_eq!(kv.get_many("default", &asked).await, Ok(expected.collect()));
 }
+
+/// The connections that values were set over.
+async fn writers(redis: &RedisBox) -> Vec<String> {
+    let clients: String = redis.ask(&["CLIENT", "LIST"]).await;
+    let setting = clients.lines().filter(|line| line.contains("cmd=set "));
+    let ids = setting.filter_map(|line| line.split(' ').next());
+    ids.map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_writes_any_more_is_connected_to_anew() {
+    let redis = RedisBox::start().await;
+    let mut lattice = lattice(&[]).await;
+    let kv = lattice
+        .link("counter", "default", &[("url", &redis.url)])
+        .await;
+    assert_eq!(kv.set("default", "a", "x").await, Ok(()));
+    let first = writers(&redis).await;
+    assert_eq!(first.len(), 1);
+    // A replica of nobody.
+    let _: () = redis.ask(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    let anew = async {
+        loop {
+            let refused = kv.set("default", "a", "y").await;
+            assert!(matches!(refused, Err(KeyValueError::Other(_))));
+            let now = writers(&redis).await;
+            if !now.is_empty() && !now.contains(&first[0]) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, anew).await.unwrap();
+    let _: () = redis.ask(&["REPLICAOF", "NO", "ONE"]).await;
+    assert_eq!(kv.set("default", "a", "y").await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_key_may_be_meant_to_stay_for_longer_than_the_server_can_count() {
+    let redis = RedisBox::start().await;
+    let mut lattice = lattice(&[]).await;
+    let kv = lattice
+        .link("counter", "default", &[("url", &redis.url)])
+        .await;
+    let ttl = Duration::from_millis(u64::MAX);
+    assert_eq!(kv.set_for("default", "a", "x", ttl).await, Ok(()));
+    assert_eq!(kv.get("default", "a").await, Ok(Some("x".into())));
+}

@@ -157,6 +157,33 @@ async fn a_server_that_does_not_tell_fails_the_link_until_it_does() {
 }
 
 #[tokio::test]
+async fn a_server_that_tells_no_more_fails_the_link_until_it_does() {
+    let redis = redis().await;
+    let (mut lattice, mut watching) = watched(&redis, "SET@a").await;
+    let flags = ["CONFIG", "SET", "notify-keyspace-events"];
+    let _: () = redis.ask(&[&flags[..], &[""]].concat()).await;
+    let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
+    assert!(reason.contains("notify-keyspace-events"), "{reason}");
+    let _: () = redis.ask(&[&flags[..], &["KA"]].concat()).await;
+    lattice.report_of(LinkState::Ready).await;
+    let _: () = redis.ask(&["SET", "a", "x"]).await;
+    assert_eq!(watching.told().await, set("a", "x"));
+}
+
+#[tokio::test]
+async fn changes_are_told_though_the_server_came_back_without_telling() {
+    let mut redis = redis().await;
+    let (_lattice, mut watching) = watched(&redis, "SET@a").await;
+    let _: () = redis.ask(&["SET", "a", "one"]).await;
+    assert_eq!(watching.told().await, set("a", "one"));
+    redis.stop();
+    redis.launch(&[]).await;
+    let _: () = redis.ask(&["SET", "a", "two"]).await;
+    // A change whose telling the outage may have cut off is told again.
+    while watching.told().await != set("a", "two") {}
+}
+
+#[tokio::test]
 async fn a_link_says_what_to_watch() {
     let redis = redis().await;
     let mut lattice = lattice(&[]).await;

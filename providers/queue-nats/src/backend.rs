@@ -22,6 +22,7 @@ use crate::settings::LinkSettings;
 use crate::stored_message::{
     self, DEAD_ROOM, DEDUP_ID, MOVED_ID, MOVED_ROOM, MOVED_TIME, NOT_BEFORE,
 };
+use crate::wire::Reason;
 
 /// How many messages of one `send-many` are on their way at once.
 const AT_ONCE: usize = 256;
@@ -116,13 +117,13 @@ impl NatsQueues {
         done
     }
 
-    async fn store(&self, queue: &Queue, message: Message) -> Sent {
+    async fn store(&self, queue: &Queue, message: Message, reason: &Reason) -> Sent {
         let wire = &self.cluster.wire;
         let headers = stored_message::headers(&message);
         let most = queue.most_sent(wire);
         stored_message::fits(&headers, message.body.len(), most)?;
         let subject = queue.subject(message.group.as_deref());
-        let stored = wire.publish(subject, headers, message.body, most);
+        let stored = wire.publish_among(subject, headers, message.body, most, reason);
         Ok(self.noted(queue, stored.await)?.sequence.to_string())
     }
 
@@ -273,7 +274,7 @@ impl Queues for NatsQueues {
     async fn send(&self, queue: &str, message: Message, delay: Duration) -> Sent {
         let queue = self.queue(queue).await?;
         match delay.is_zero() {
-            true => self.store(&queue, message).await,
+            true => self.store(&queue, message, &Reason::default()).await,
             false => self.store_for_later(&queue, message, delay).await,
         }
     }
@@ -284,8 +285,8 @@ impl Queues for NatsQueues {
         messages: Vec<Message>,
     ) -> Result<Vec<Sent>, QueueError> {
         let queue = self.queue(queue).await?;
-        let sent = messages.into_iter();
-        let sent = sent.map(|message| self.store(&queue, message));
+        let (sent, reason) = (messages.into_iter(), Reason::default());
+        let sent = sent.map(|message| self.store(&queue, message, &reason));
         Ok(futures::stream::iter(sent)
             .buffered(AT_ONCE)
             .collect()

@@ -13,7 +13,7 @@ use crate::counts::Counts;
 use crate::leases::Leases;
 use crate::queue::Queue;
 use crate::settings::{ClusterSettings, QueueSettings};
-use crate::wire::Wire;
+use crate::wire::{RealDomains, Wire};
 
 /// How many queues are kept open. More may be used; they are opened again.
 const OPEN_QUEUES: usize = 1024;
@@ -43,6 +43,7 @@ impl Cluster {
             nats: backend.client().clone(),
             jetstream: backend.jetstream().clone(),
             domain: settings.nats.domain.as_deref().map(Arc::from),
+            real: RealDomains::default(),
         };
         Ok(Self {
             leases: Leases::new(wire.clone()),

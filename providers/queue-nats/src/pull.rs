@@ -167,6 +167,7 @@ impl Puller {
             late: Arc::clone(&self.late),
             wire: wire.clone(),
             asked_over: wire.connections(),
+            is_bounded: self.is_bounded,
         };
         let request = BatchConfig {
             batch: max,
@@ -197,6 +198,8 @@ struct Pulling {
     wire: Wire,
     /// The connection over which it was asked.
     asked_over: u64,
+    /// Whether the consumer gives no more than so many at once, as those of lanes do.
+    is_bounded: bool,
 }
 
 impl Pulling {
@@ -228,7 +231,10 @@ impl Pulling {
                 Some(how) => {
                     self.due = 0;
                     return match how {
-                        Err(QueueError::NoSuchQueue) => Err(self.unasked(consumer).await),
+                        // Of a lane nobody wants to know, and others wait behind it.
+                        Err(QueueError::NoSuchQueue) if !self.is_bounded => {
+                            Err(self.unasked(consumer).await)
+                        }
                         how => how,
                     };
                 }

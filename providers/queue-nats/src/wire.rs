@@ -5,6 +5,7 @@
     reason = "owns the subjects of the streams and of acknowledgements"
 )]
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +16,9 @@ use async_nats::jetstream::{AckKind, Context};
 use async_nats::{Client, HeaderMap, RequestErrorKind};
 use bytes::Bytes;
 use lattice_provider_sdk::queue::QueueError;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 use crate::ack::Ack;
 
@@ -31,6 +34,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long an answer may still come over a new connection, for what was not sent before.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// How many streams are known by their domains.
+const MOST_DOMAINS: usize = 1024;
+
 /// JetStream's code for a stream that has as much as it may have, or could not store.
 const STORE_FAILED: u64 = 10077;
 /// Its code for a message that is larger than the stream takes.
@@ -45,6 +51,35 @@ pub(crate) struct Wire {
     pub(crate) jetstream: Context,
     /// The JetStream domain that the link says.
     pub(crate) domain: Option<Arc<str>>,
+    /// Where that is another name for the domain of a stream.
+    pub(crate) real: RealDomains,
+}
+
+/// The domains that streams are in, whatever a link calls them, each with the number of the connection over
+/// which that was told.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RealDomains(Arc<Mutex<HashMap<String, (u64, String)>>>);
+
+impl RealDomains {
+    fn is_known(&self, stream: &str, over: u64, domain: &str) -> bool {
+        let known = self.0.lock();
+        let known = known.get(stream);
+        known.is_some_and(|known| known.0 == over && known.1 == domain)
+    }
+
+    fn note(&self, stream: &str, over: u64, domain: &str) {
+        let mut known = self.0.lock();
+        if known.len() >= MOST_DOMAINS {
+            known.clear();
+        }
+        known.insert(stream.to_owned(), (over, domain.to_owned()));
+    }
+}
+
+/// Why nobody takes messages of one stream. Those that are sent together ask once.
+#[derive(Debug, Default)]
+pub(crate) struct Reason {
+    is_gone: OnceCell<bool>,
 }
 
 /// Where a message was stored.
@@ -114,6 +149,20 @@ impl Wire {
         payload: Bytes,
         most: usize,
     ) -> Result<Stored, QueueError> {
+        let reason = Reason::default();
+        self.publish_among(subject, headers, payload, most, &reason)
+            .await
+    }
+
+    /// The same of one of several messages for a stream.
+    pub(crate) async fn publish_among(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        payload: Bytes,
+        most: usize,
+        reason: &Reason,
+    ) -> Result<Stored, QueueError> {
         let asked = self
             .nats
             .request_with_headers(subject.clone(), headers, payload);
@@ -121,7 +170,7 @@ impl Wire {
         let answer = match answer.await {
             Some(Ok(answer)) => answer,
             Some(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
-                return Err(self.untaken(&subject).await);
+                return Err(self.untaken(&subject, reason).await);
             }
             Some(Err(error)) => return Err(QueueError::unavailable(error.to_string())),
             None => return Err(self.unstored(&subject).await),
@@ -154,9 +203,10 @@ impl Wire {
 
     /// Why nobody takes what is published on a subject of a stream. While its servers choose a leader
     /// nobody does, though it is there.
-    async fn untaken(&self, subject: &str) -> QueueError {
+    async fn untaken(&self, subject: &str, reason: &Reason) -> QueueError {
         let stream = stream_of(subject);
-        match self.is_gone(format!("STREAM.INFO.{stream}")).await {
+        let asked = || self.is_gone(format!("STREAM.INFO.{stream}"));
+        match *reason.is_gone.get_or_init(asked).await {
             true => QueueError::NoSuchQueue,
             false => leaderless(stream),
         }
@@ -186,16 +236,16 @@ impl Wire {
 
     /// Whether JetStream says that what is asked about is not there.
     async fn is_gone(&self, question: String) -> bool {
-        let told = self.told(question).await;
+        let told = self.told(question, REASON_LIMIT).await;
         let code = told.pointer("/error/err_code").and_then(Value::as_u64);
         code.is_some_and(|code| GONE.contains(&code))
     }
 
-    /// What JetStream answers; null when it does not.
-    async fn told(&self, question: String) -> Value {
+    /// What JetStream answers within `limit`; null when it does not.
+    async fn told(&self, question: String, limit: Duration) -> Value {
         let nothing = json!({});
         let asked = self.jetstream.request::<_, _, Value>(question, &nothing);
-        let answer = self.answer(self.connections(), ANSWER_LIMIT, asked);
+        let answer = self.answer(self.connections(), limit, asked);
         answer.await.and_then(Result::ok).unwrap_or_default()
     }
 
@@ -207,10 +257,23 @@ impl Wire {
             return Ok(());
         };
         // What a link says may be the name that an account has for the JetStream of another one.
-        let stream = stream_of(subject);
-        let known = self.told(format!("STREAM.INFO.{stream}")).await;
-        if known.get("config").is_some() && domain_of(&known) == took {
+        let (stream, over) = (stream_of(subject), self.connections());
+        if self.real.is_known(stream, over, took) {
             return Ok(());
+        }
+        let known = self
+            .told(format!("STREAM.INFO.{stream}"), ANSWER_LIMIT)
+            .await;
+        if known.get("config").is_some() && domain_of(&known) == took {
+            self.real.note(stream, over, took);
+            return Ok(());
+        }
+        if known.is_null() {
+            // Where the line to the link's domain is cut, one on this side has taken it.
+            return Err(QueueError::unavailable(format!(
+                "the JetStream domain `{took}` took the message, and the one that the link calls `{said}` did \
+                 not say in time whether it is the same"
+            )));
         }
         Err(QueueError::unavailable(format!(
             "the JetStream domain `{took}` took the message, and the link says `{said}`: both have a stream \
@@ -277,9 +340,69 @@ fn refused(error: &Value, most: usize) -> QueueError {
 
 #[cfg(test)]
 mod tests {
+    use async_nats::jetstream::{self, stream::Config};
+    use futures::{FutureExt as _, StreamExt as _};
+    use lattice_nats_box::{NatsBox, NatsBoxOptions, taken_in};
     use serde_json::json;
+    use tokio::time::Instant;
 
     use super::*;
+
+    /// That of a link which says this domain.
+    fn wire(nats: &Client, domain: &str) -> Wire {
+        Wire {
+            nats: nats.clone(),
+            jetstream: jetstream::with_domain(nats.clone(), domain),
+            domain: Some(domain.into()),
+            real: RealDomains::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn another_name_for_a_domain_is_looked_up_once() {
+        let options = NatsBoxOptions {
+            js_domain: Some("hub".to_owned()),
+            extra_config: "mappings { \"$JS.alias.API.>\": \"$JS.API.>\" }\n".to_owned(),
+            ..NatsBoxOptions::default()
+        };
+        let server = NatsBox::start_with(options).await.unwrap();
+        let nats = server.client().await.unwrap();
+        let config = Config {
+            name: "s".to_owned(),
+            ..Config::default()
+        };
+        let jetstream = jetstream::new(nats.clone());
+        jetstream.create_stream(config).await.unwrap();
+        let wire = wire(&nats, "alias");
+        let (hub, leaf) = (json!({"domain": "hub"}), json!({"domain": "leaf"}));
+        assert_eq!(wire.check_domain("s.one", &hub).await, Ok(()));
+        // Nobody could say it again.
+        jetstream.delete_stream("s").await.unwrap();
+        assert_eq!(wire.check_domain("s.one", &hub).await, Ok(()));
+        assert!(wire.check_domain("s.one", &leaf).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn messages_that_are_sent_together_ask_once_why_nobody_takes_them() {
+        let server = NatsBox::start().await.unwrap();
+        let nats = server.client().await.unwrap();
+        // Somebody is asked, and does not answer.
+        let mut asked = nats.subscribe("$JS.mute.API.>").await.unwrap();
+        taken_in(&nats).await.unwrap();
+        let (wire, reason) = (wire(&nats, "mute"), Reason::default());
+        let begun = Instant::now();
+        let sent = (0..3).map(|_| {
+            let (subject, headers) = ("s.one".to_owned(), HeaderMap::new());
+            wire.publish_among(subject, headers, Bytes::new(), 9, &reason)
+        });
+        for sent in futures::future::join_all(sent).await {
+            assert!(matches!(sent, Err(QueueError::Unavailable(_))), "{sent:?}");
+        }
+        assert!(begun.elapsed() < ANSWER_LIMIT, "{:?}", begun.elapsed());
+        taken_in(&nats).await.unwrap();
+        assert!(matches!(asked.next().now_or_never(), Some(Some(_))));
+        assert!(asked.next().now_or_never().is_none());
+    }
 
     #[test]
     fn refusals_are_told_apart() {

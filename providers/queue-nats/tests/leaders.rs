@@ -1,13 +1,18 @@
 //! What is said of a queue that is there while nobody answers for it, as when its servers choose a leader.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and listens to what the provider asks"
+)]
 
 mod support;
 
 use async_nats::jetstream;
-use lattice_nats_box::NatsBoxOptions;
+use futures::{FutureExt as _, StreamExt as _};
+use lattice_nats_box::{NatsBoxOptions, taken_in};
 use queue_nats::QueueNats;
-use support::{Component, Error, Lattice, text};
+use support::{Component, Error, Lattice, Message, text};
 
 const QUEUE: &str = "jobs";
 const STREAM: &str = "queue_default_jobs";
@@ -59,4 +64,28 @@ async fn a_receipt_lasts_while_nobody_answers_and_not_without_its_consumer() {
     let stream = jetstream.get_stream(STREAM).await.unwrap();
     stream.delete_consumer("workers").await.unwrap();
     assert_eq!(worker.ack(QUEUE, &got).await, Err(Error::ReceiptExpired));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_receives_does_not_wait_for_lanes_for_which_nobody_answers() {
+    // That of the group below.
+    let lane = "lane-12";
+    let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{lane}");
+    let (lattice, worker, jetstream) = without(&subject, "nowhere").await;
+    let grouped = Message {
+        group: Some("a".to_owned()),
+        ..text("a")
+    };
+    worker.send(QUEUE, &grouped).await.unwrap();
+    // This makes the consumer of the lane.
+    worker.none(QUEUE).await;
+    let stream = jetstream.get_stream(STREAM).await.unwrap();
+    stream.consumer_info(lane).await.unwrap();
+    let nats = lattice.nats.client().await.unwrap();
+    let asked = format!("$JS.API.CONSUMER.INFO.{STREAM}.{lane}");
+    let mut asked = nats.subscribe(asked).await.unwrap();
+    taken_in(&nats).await.unwrap();
+    worker.none(QUEUE).await;
+    taken_in(&nats).await.unwrap();
+    assert!(asked.next().now_or_never().is_none());
 }

@@ -1,21 +1,24 @@
 //! One connection in a task of its own, for its rows borrow it while they are read.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use lattice_provider_sdk::sql::{Batch, Column, Control, Done, SqlError, Statement};
 use mysql_async::consts::StatusFlags;
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{BinaryProtocol, Conn, Opts, Params, QueryResult, Value as Sent};
+use mysql_async::{BinaryProtocol, Conn, Error, Opts, Params, QueryResult, Value as Sent};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::decimals::Scales;
-use crate::errors::{cannot_be_prepared, sql_error, transaction_ended};
+use crate::errors::{cannot_be_prepared, is_read_only, sql_error, transaction_ended};
+use crate::kill::end_at_server;
 use crate::packets::{Packets, most_of};
 use crate::values::{row_of, type_name};
 
-/// How long the server may take to hear that a statement is given up.
-const KILL_LIMIT: Duration = Duration::from_secs(3);
+/// The longest text of a statement that stays prepared: a connection keeps many, and what they say is
+/// the component's.
+const LONGEST_KEPT: usize = 16 * 1024;
 
 /// Where the answer to a command goes.
 type Reply<T> = oneshot::Sender<Result<T, SqlError>>;
@@ -61,6 +64,8 @@ pub(crate) struct Actor {
     id: u32,
     options: Opts,
     task: AbortHandle,
+    /// The server takes no writes any more, so that what is told to the address next may reach another.
+    is_demoted: Arc<AtomicBool>,
 }
 
 impl Actor {
@@ -69,11 +74,13 @@ impl Actor {
         let mut connection = Conn::new(options.clone()).await?;
         let (commands, told) = mpsc::channel(1);
         let id = connection.id();
+        let is_demoted = Arc::new(AtomicBool::new(false));
         let served = Served {
             packets: Packets::up_to(most_of(&mut connection).await?),
             connection,
             address: address.to_owned(),
             transaction: Transaction::None,
+            is_demoted: Arc::clone(&is_demoted),
         };
         let task = tokio::spawn(served.serve(told));
         Ok(Self {
@@ -81,24 +88,20 @@ impl Actor {
             id,
             options,
             task: task.abort_handle(),
+            is_demoted,
         })
     }
 
     /// Ends the connection in the middle of what it does, here and at the server, which looks at
     /// its socket only between statements.
     pub(crate) fn kill(self) {
+        if self.is_demoted.load(Ordering::Relaxed) {
+            // It has answered, so that nothing is under way, and the number may be another's elsewhere.
+            return;
+        }
         self.task.abort();
-        let kill = async move {
-            let mut other = Conn::new(self.options.clone()).await?;
-            other.query_drop(format!("KILL {}", self.id)).await?;
-            other.disconnect().await
-        };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Ok(Err(error)) = tokio::time::timeout(KILL_LIMIT, kill).await {
-                    tracing::debug!(%error, "could not end a connection at the server");
-                }
-            });
+            runtime.spawn(end_at_server(self.options, self.id));
         }
     }
 }
@@ -121,12 +124,13 @@ struct Served {
     address: String,
     packets: Packets,
     transaction: Transaction,
+    is_demoted: Arc<AtomicBool>,
 }
 
 /// How the rows of a query came to their end, with what is still to be answered.
 enum Left {
     /// It did not begin.
-    Refused(Reply<Vec<Column>>, SqlError),
+    Refused(Reply<Vec<Column>>, Error),
     Rows(Reply<Batch>, Result<Batch, SqlError>),
     Stopped(Reply<()>, Result<(), SqlError>),
     /// A command came that is not about them.
@@ -199,7 +203,26 @@ impl Served {
 
     async fn plain(&mut self, text: &str) -> Result<(), SqlError> {
         let done = self.connection.query_drop(text).await;
-        done.map_err(|error| sql_error(&self.address, &error))
+        done.map_err(|error| self.refused(&error))
+    }
+
+    /// Why the server did not do what it was told, and whether it takes writes no more.
+    fn refused(&self, error: &Error) -> SqlError {
+        if is_read_only(error) {
+            self.is_demoted.store(true, Ordering::Relaxed);
+        }
+        sql_error(&self.address, error)
+    }
+
+    /// Has a long statement not stay prepared.
+    async fn forget_long(&mut self, text: &str) {
+        if text.len() <= LONGEST_KEPT {
+            return;
+        }
+        // Where it was prepared it is known, so that this asks nobody.
+        if let Ok(known) = self.connection.prep(text).await {
+            let _closed = self.connection.close(known).await;
+        }
     }
 
     async fn begin(&mut self, texts: Vec<String>) -> Result<(), SqlError> {
@@ -268,19 +291,33 @@ impl Served {
         statement: &Statement,
         rows: Vec<(Scales, Vec<Sent>)>,
     ) -> Result<Done, SqlError> {
-        let (mut known, mut text) = (Scales::default(), statement.text().to_owned());
+        let mut text = statement.text().to_owned();
+        let done = self.execute_all(statement, rows, &mut text).await;
+        self.forget_long(&text).await;
+        done
+    }
+
+    /// Leaves in `text` what was run last.
+    async fn execute_all(
+        &mut self,
+        statement: &Statement,
+        rows: Vec<(Scales, Vec<Sent>)>,
+        text: &mut String,
+    ) -> Result<Done, SqlError> {
+        let mut known = Scales::default();
         let mut sum = Done {
             affected: 0,
             last_insert_id: None,
         };
         for (scales, values) in rows {
             if scales != known {
-                text = scales.text(statement);
+                self.forget_long(text).await;
+                *text = scales.text(statement);
                 known = scales;
             }
-            self.check(&text, &values)?;
-            let done = self.run(&text, values).await;
-            let done = done.map_err(|error| sql_error(&self.address, &error));
+            self.check(text, &values)?;
+            let done = self.run(text, values).await;
+            let done = done.map_err(|error| self.refused(&error));
             let done = self.seen(done).await?;
             sum.affected += done.affected;
             sum.last_insert_id = done.last_insert_id.or(sum.last_insert_id);
@@ -322,10 +359,18 @@ impl Served {
             let _gone = reply.send(Err(error));
             return None;
         }
-        let asked = (text, values, reply);
-        match hand_out(&mut self.connection, &self.address, asked, told).await {
+        let asked = (text.as_str(), values, reply);
+        let left = hand_out(&mut self.connection, &self.address, asked, told).await;
+        let next = self.answer(left).await;
+        self.forget_long(&text).await;
+        next
+    }
+
+    async fn answer(&mut self, left: Left) -> Option<Command> {
+        match left {
             Left::Refused(reply, error) => {
-                let _gone = reply.send(self.seen(Err(error)).await);
+                let refused = Err(self.refused(&error));
+                let _gone = reply.send(self.seen(refused).await);
             }
             Left::Rows(reply, batch) => {
                 let _gone = reply.send(self.seen(batch).await);
@@ -344,12 +389,12 @@ impl Served {
 async fn hand_out(
     connection: &mut Conn,
     address: &str,
-    (text, values, reply): (String, Vec<Sent>, Reply<Vec<Column>>),
+    (text, values, reply): (&str, Vec<Sent>, Reply<Vec<Column>>),
     told: &mut mpsc::Receiver<Command>,
 ) -> Left {
     let mut result = match connection.exec_iter(text, params(values)).await {
         Ok(result) => result,
-        Err(error) => return Left::Refused(reply, sql_error(address, &error)),
+        Err(error) => return Left::Refused(reply, error),
     };
     let columns = result.columns_ref().iter().map(|column| Column {
         name: column.name_str().into_owned(),

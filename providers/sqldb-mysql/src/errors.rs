@@ -80,6 +80,19 @@ pub(crate) fn cannot_be_prepared(error: &Error) -> bool {
     matches!(error, Error::Server(said) if said.code == 1295)
 }
 
+/// Whether the server takes no writes, as one that was a primary and is a replica now. The first code
+/// is that of other options too.
+pub(crate) fn is_read_only(error: &Error) -> bool {
+    matches!(error, Error::Server(said) if takes_no_writes(said))
+}
+
+fn takes_no_writes(said: &ServerError) -> bool {
+    match said.code {
+        1290 => said.message.contains("read-only") || said.message.contains("read_only"),
+        code => code == 1836,
+    }
+}
+
 fn refused(address: &str, said: &ServerError) -> SqlError {
     let words = server_words(address, said);
     let error = DbError {
@@ -102,6 +115,7 @@ fn refused(address: &str, said: &ServerError) -> SqlError {
         1040 | 1203 | 1226 => SqlError::Busy(words),
         // It stops, or ended this connection.
         1053 | 1077 | 1079 | 1152 | 1184 | 1927 | 4031 => SqlError::Unavailable(words),
+        _ if takes_no_writes(said) => SqlError::Unavailable(words),
         _ => SqlError::Failed(error),
     }
 }
@@ -140,6 +154,39 @@ fn last_between(text: &str, quote: char) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_takes_no_writes_is_not_there() {
+        for (code, message, is_there) in [
+            (
+                1290,
+                "The MariaDB server is running with the --read-only option so it cannot execute this statement",
+                false,
+            ),
+            (1836, "Running in read-only mode", false),
+            (
+                1290,
+                "The MariaDB server is running with the --secure-file-priv option so it cannot execute this statement",
+                true,
+            ),
+            // The component's own doing.
+            (
+                1792,
+                "Cannot execute statement in a READ ONLY transaction",
+                true,
+            ),
+        ] {
+            let error = Error::Server(ServerError {
+                code,
+                message: message.to_owned(),
+                state: "HY000".to_owned(),
+            });
+            assert_eq!(is_read_only(&error), !is_there, "{message}");
+            let said = sql_error("db:3306", &error);
+            let is_failed = matches!(said, SqlError::Failed(_));
+            assert_eq!(is_failed, is_there, "{said:?}");
+        }
+    }
 
     #[test]
     fn constraints_are_found_in_messages() {

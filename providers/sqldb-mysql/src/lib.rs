@@ -37,6 +37,7 @@ mod actor;
 mod backend;
 mod decimals;
 mod errors;
+mod kill;
 mod packets;
 mod pool;
 mod provider;

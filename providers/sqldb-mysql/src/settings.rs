@@ -27,6 +27,8 @@ const ADDRESS: &str = "the address of a MySQL server, `mysql://user:password@hos
 const LONGEST_MS: u64 = 600_000;
 /// How many statements one connection keeps prepared.
 const MOST_STATEMENTS: usize = 128;
+/// How much later than we do the server ends a statement.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// The server behind a link. Equal settings share connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -47,6 +49,8 @@ pub(crate) struct ServerSettings {
     pub(crate) statement_limit: Duration,
     lock_wait: Duration,
     transaction: Duration,
+    /// How long the rows of a statement may be read.
+    reading: Duration,
 }
 
 impl ServerSettings {
@@ -91,6 +95,7 @@ impl ServerSettings {
             statement_limit: millis("statement_timeout_ms", 30_000)?,
             lock_wait: limits.lock_wait,
             transaction: limits.transaction,
+            reading: limits.cursor.max(limits.transaction),
         };
         read.options(None)?;
         Ok(read)
@@ -154,17 +159,20 @@ impl ServerSettings {
 
     /// What a new connection is told. A server may be set up to leave a statement, or what follows a
     /// commit, in a transaction that nobody would end. The locks that are waited for are those of rows
-    /// and those of whole tables. The last part is read by MariaDB only: what we would end ourselves
-    /// ends there too, for the case that we are not there any more.
+    /// and those of whole tables. The last parts are read by MariaDB and by MySQL only: what we would
+    /// end ourselves ends there too, for the case that we are not there any more, or cannot tell it.
     fn greeting(&self) -> String {
         let lock = match self.lock_wait.as_secs().max(1) {
             _ if self.lock_wait.is_zero() => String::new(),
             secs => format!(", innodb_lock_wait_timeout = {secs}, lock_wait_timeout = {secs}"),
         };
         let idle = self.transaction.as_secs().max(1);
+        let longest = (self.statement_limit + self.reading + GRACE).as_secs();
         format!(
             "SET time_zone = '+00:00', autocommit = 1, completion_type = 0{lock} \
-             /*M!100300 , idle_transaction_timeout = {idle} */"
+             /*M!100101 , max_statement_time = {longest} */ \
+             /*M!100300 , idle_transaction_timeout = {idle} */ \
+             /*!50708 , max_execution_time = {longest}000 */"
         )
     }
 

@@ -5,6 +5,8 @@
 #[path = "../../sqldb-sqlite/tests/support/mod.rs"]
 mod support;
 
+use std::time::Duration;
+
 use lattice_core::link::LinkState;
 use lattice_services::{Kind, Service};
 use mysql_async::Conn;
@@ -260,4 +262,122 @@ async fn databases_that_are_none_take_no_place() {
     }
     sql.execute("CREATE DATABASE other", &[]).await.unwrap();
     sql.execute_on("other", "SELECT 1").await.unwrap();
+}
+
+#[tokio::test]
+async fn the_server_ends_what_we_cannot_end() {
+    let (_mariadb, _lattice, sql) = &start().await;
+    let longest = "SELECT CAST(@@max_statement_time AS SIGNED)";
+    assert_eq!(sql.number(longest).await.unwrap(), 30 + 600 + 5);
+}
+
+/// Asks until the number is as it should be.
+async fn until(other: &mut Conn, query: &str, is_right: impl Fn(i64) -> bool) {
+    let asked = async {
+        while !is_right(other.query_first(query).await.unwrap().unwrap()) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let asked = tokio::time::timeout(Duration::from_secs(30), asked).await;
+    asked.unwrap();
+}
+
+#[tokio::test]
+async fn a_statement_is_ended_though_the_server_has_no_connection_to_spare_at_first() {
+    let mariadb = Service::start(Kind::MariaDb).await.unwrap();
+    let url = mariadb.url();
+    let mut other = Conn::from_url(&url).await.unwrap();
+    let few = "SET GLOBAL max_connections = 10";
+    other.query_drop(few).await.unwrap();
+    let mut lattice = Lattice::start::<SqldbMysql>(&[]).await;
+    let config = [
+        ("url", url.as_str()),
+        ("pool_size", "1"),
+        ("statement_timeout_ms", "2000"),
+    ];
+    let sql = lattice.link("shop", "default", &config).await;
+    sql.number("SELECT 1").await.unwrap();
+    let mut full = Vec::new();
+    while let Ok(one) = Conn::from_url(&url).await {
+        full.push(one);
+    }
+    let refused = "SELECT CAST(VARIABLE_VALUE AS SIGNED) FROM information_schema.GLOBAL_STATUS \
+                   WHERE VARIABLE_NAME = 'CONNECTION_ERRORS_MAX_CONNECTIONS'";
+    let before: i64 = other.query_first(refused).await.unwrap().unwrap();
+    let asked = sql.query("SELECT SLEEP(100)", &[]).await;
+    assert!(matches!(asked, Err(Error::Timeout)), "{asked:?}");
+    until(&mut other, refused, |now| now > before).await;
+    drop(full);
+    let running = "SELECT COUNT(*) FROM information_schema.PROCESSLIST \
+                   WHERE INFO LIKE 'SELECT SLEEP%'";
+    until(&mut other, running, |number| number == 0).await;
+    other.disconnect().await.unwrap();
+}
+
+#[tokio::test]
+async fn long_statements_do_not_stay_with_the_connection() {
+    let mariadb = Service::start(Kind::MariaDb).await.unwrap();
+    let url = mariadb.url();
+    let mut other = Conn::from_url(&url).await.unwrap();
+    let mut lattice = Lattice::start::<SqldbMysql>(&[]).await;
+    let config = [("url", url.as_str()), ("pool_size", "1")];
+    let sql = lattice.link("shop", "default", &config).await;
+    sql.number("SELECT 1").await.unwrap();
+    sql.execute("CREATE TABLE l (a INT)", &[]).await.unwrap();
+    let known = "SELECT CAST(VARIABLE_VALUE AS SIGNED) FROM information_schema.GLOBAL_STATUS \
+                 WHERE VARIABLE_NAME = 'PREPARED_STMT_COUNT'";
+    let before: i64 = other.query_first(known).await.unwrap().unwrap();
+    for number in 0..4 {
+        let long = "x".repeat(20_000 + number);
+        let query = format!("SELECT LENGTH('{long}')");
+        let length = i64::try_from(long.len()).unwrap();
+        assert_eq!(sql.number(&query).await.unwrap(), length);
+        let insert = format!("INSERT INTO l VALUES (LENGTH('{long}'))");
+        sql.execute(&insert, &[]).await.unwrap();
+    }
+    // When this is answered the connection has done all that came before.
+    sql.number("SELECT 1").await.unwrap();
+    let after: i64 = other.query_first(known).await.unwrap().unwrap();
+    assert_eq!(after, before);
+    other.disconnect().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_to_a_server_that_takes_no_writes_is_given_up() {
+    let mariadb = Service::start(Kind::MariaDb).await.unwrap();
+    let mut other = Conn::from_url(mariadb.url()).await.unwrap();
+    // Who may do all may write all the same.
+    for statement in [
+        "CREATE USER plain@'127.0.0.1' IDENTIFIED BY 'sesame'",
+        "INSERT INTO mysql.db (Host, Db, User, Select_priv, Insert_priv, Create_priv) \
+         VALUES ('127.0.0.1', 'lattice', 'plain', 'Y', 'Y', 'Y')",
+        "FLUSH PRIVILEGES",
+    ] {
+        other.query_drop(statement).await.unwrap();
+    }
+    let mut lattice = Lattice::start::<SqldbMysql>(&[]).await;
+    let port = mariadb.port().to_string();
+    let config = [
+        ("MYSQL_HOST", "127.0.0.1"),
+        ("MYSQL_PORT", port.as_str()),
+        ("MYSQL_USERNAME", "plain"),
+        ("MYSQL_PASSWORD", "sesame"),
+        ("MYSQL_DATABASE", "lattice"),
+        ("pool_size", "1"),
+    ];
+    let sql = lattice.link("shop", "default", &config).await;
+    sql.execute("CREATE TABLE acct (a INT)", &[]).await.unwrap();
+    let number = "SELECT CONNECTION_ID()";
+    let first = sql.number(number).await.unwrap();
+    assert_eq!(sql.number(number).await.unwrap(), first);
+    let demote = "SET GLOBAL read_only = 1";
+    other.query_drop(demote).await.unwrap();
+    let insert = "INSERT INTO acct VALUES (1)";
+    let refused = sql.execute(insert, &[]).await;
+    assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
+    assert_ne!(sql.number(number).await.unwrap(), first);
+    let promote = "SET GLOBAL read_only = 0";
+    other.query_drop(promote).await.unwrap();
+    sql.execute(insert, &[]).await.unwrap();
+    other.disconnect().await.unwrap();
 }

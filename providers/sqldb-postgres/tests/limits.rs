@@ -135,6 +135,20 @@ async fn a_transaction_that_met_an_altered_table_is_to_be_tried_again() {
 }
 
 #[tokio::test]
+async fn long_statements_do_not_stay_with_the_connection() {
+    let (_postgres, _lattice, sql) = &start_with_one().await;
+    let known = "SELECT count(*) FROM pg_prepared_statements";
+    sql.number(known).await.unwrap();
+    let before = sql.number(known).await.unwrap();
+    for number in 0..5 {
+        let long = format!("SELECT length('{}')", "x".repeat(20_000 + number));
+        let length = i64::try_from(20_000 + number).unwrap();
+        assert_eq!(sql.number(&long).await.unwrap(), length);
+    }
+    assert_eq!(sql.number(known).await.unwrap(), before);
+}
+
+#[tokio::test]
 async fn a_value_that_cannot_be_read_holds_nothing_up() {
     let (_postgres, _lattice, sql) = &start_with_one().await;
     sql.execute("CREATE TABLE t (a INT)", &[]).await.unwrap();

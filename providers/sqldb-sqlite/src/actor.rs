@@ -8,12 +8,13 @@ use std::time::Duration;
 use lattice_provider_sdk::files::FileId;
 use lattice_provider_sdk::files::held::{self, Held, HeldError, Interrupt, Leave};
 use lattice_provider_sdk::sql::{Batch, Column, Control, Done, SqlError, Value};
-use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, Rows};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Rows, Statement};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::errors::{gone, in_use, not_seen, sql_error};
 use crate::guard;
 use crate::inserted::Inserted;
+use crate::prepared::Prepared;
 use crate::settings::FolderSettings;
 use crate::values::{Kind, Parameter};
 use crate::whole::{self, How};
@@ -294,13 +295,11 @@ fn serve(opened: &Opened, mut told: Told) {
     }
 }
 
-fn prepare<'c>(connection: &'c Connection, text: &str) -> Result<CachedStatement<'c>, SqlError> {
-    connection
-        .prepare_cached(text)
-        .map_err(|error| sql_error(&error))
+fn prepare<'c>(connection: &'c Connection, text: &str) -> Result<Prepared<'c>, SqlError> {
+    Prepared::new(connection, text).map_err(|error| sql_error(&error))
 }
 
-fn bind(statement: &mut CachedStatement<'_>, values: &[Value]) -> Result<(), SqlError> {
+fn bind(statement: &mut Statement<'_>, values: &[Value]) -> Result<(), SqlError> {
     for (at, value) in values.iter().enumerate() {
         let bound = statement.raw_bind_parameter(at + 1, Parameter(value));
         bound.map_err(|error| sql_error(&error))?;
@@ -312,7 +311,7 @@ fn prepare_with<'c>(
     connection: &'c Connection,
     text: &str,
     values: &[Value],
-) -> Result<CachedStatement<'c>, SqlError> {
+) -> Result<Prepared<'c>, SqlError> {
     let mut statement = prepare(connection, text)?;
     bind(&mut statement, values)?;
     Ok(statement)
@@ -365,7 +364,7 @@ fn read(
     next
 }
 
-fn columns(statement: &CachedStatement<'_>) -> Vec<Column> {
+fn columns(statement: &Statement<'_>) -> Vec<Column> {
     let column = |column: rusqlite::Column<'_>| Column {
         name: column.name().to_owned(),
         type_name: column.decl_type().unwrap_or_default().to_owned(),

@@ -39,6 +39,7 @@ mod backend;
 mod errors;
 mod guard;
 mod inserted;
+mod prepared;
 mod provider;
 mod session;
 pub mod settings;

@@ -113,7 +113,7 @@ async fn component(args: &Args, project: &Project, ui: &Ui) -> Result<Output> {
     let signs = args.signs(project);
     let path = match signs {
         true => signed::sign(project, &built, &args.signing, ui)?,
-        false => built,
+        false => built.component,
     };
     let done = match (args.sign_only, signs) {
         (true, _) => "signed",
@@ -130,8 +130,17 @@ async fn component(args: &Args, project: &Project, ui: &Ui) -> Result<Output> {
     Ok(Output::new(text, data))
 }
 
+/// What was built.
+#[derive(Debug)]
+struct Built {
+    /// The file of the component.
+    component: PathBuf,
+    /// The file that it was made of, which may be the same: the signed one lies beside it.
+    artifact: PathBuf,
+}
+
 /// The component that an earlier build has left.
-fn built_before(project: &Project) -> Result<PathBuf> {
+fn built_before(project: &Project) -> Result<Built> {
     let artifact = project.component.build_artifact.as_ref();
     let named = artifact.map(|artifact| project.folder.join(artifact));
     let Some(path) = named.or_else(|| usual_place(project)) else {
@@ -141,39 +150,56 @@ fn built_before(project: &Project) -> Result<PathBuf> {
         );
     };
     if path.is_file() {
-        return Ok(path);
+        return made_into_component(project, path);
     }
     let text = format!("there is no `{}` to sign", path.display());
     Err(CliError::new(Code::FileNotFound, text).hint("run `wash build` without `--sign-only`"))
 }
 
 /// Builds, and gives the file that is to be signed, which lies where 1.x has it.
-async fn build_component(project: &Project) -> Result<PathBuf> {
-    let (made, place) = match &project.component.build_command {
-        Some(command) => {
-            let made = run_command(project, command).await?;
-            (made.clone(), Some(made))
-        }
-        None if project.language == "rust" => {
-            let made = build_rust(project).await?;
-            let folder = project.build_folder.as_ref().zip(made.file_name());
-            let place = folder.map(|(folder, name)| folder.join(name));
-            (made, place)
-        }
-        None => return Err(no_command(&project.language)),
+async fn build_component(project: &Project) -> Result<Built> {
+    if let Some(command) = &project.component.build_command {
+        let made = run_command(project, command).await?;
+        return made_into_component(project, made);
+    }
+    if project.language != "rust" {
+        return Err(no_command(&project.language));
+    }
+    let made = build_rust(project).await?;
+    let folder = project.build_folder.as_ref().zip(made.file_name());
+    let Some(place) = folder.map(|(folder, name)| folder.join(name)) else {
+        return made_into_component(project, made);
     };
-    let bytes = fs::read(&made).map_err(|error| {
+    let component = componentize::component(&read_built(&made)?, project, &made)?;
+    let place = store(&place, &component)?;
+    Ok(Built {
+        component: place.clone(),
+        artifact: place,
+    })
+}
+
+/// A file that a build has left. It stays as it is: the component that a core module is made into
+/// lies beside it.
+fn made_into_component(project: &Project, made: PathBuf) -> Result<Built> {
+    let bytes = read_built(&made)?;
+    let component = componentize::component(&bytes, project, &made)?;
+    let place = match component == bytes {
+        true => made.clone(),
+        false => store(&made.with_extension("component.wasm"), &component)?,
+    };
+    Ok(Built {
+        component: place,
+        artifact: made,
+    })
+}
+
+fn read_built(made: &Path) -> Result<Vec<u8>> {
+    fs::read(made).map_err(|error| {
         CliError::io(
             format!("could not read the built file `{}`", made.display()),
             &error,
         )
-    })?;
-    let component = componentize::component(&bytes, project, &made)?;
-    match place {
-        Some(place) if place != made || component != bytes => store(&place, &component),
-        None if component != bytes => store(&made.with_extension("component.wasm"), &component),
-        _ => Ok(made),
-    }
+    })
 }
 
 async fn build_rust(project: &Project) -> Result<PathBuf> {
@@ -247,10 +273,17 @@ fn no_command(language: &str) -> CliError {
         .hint("set `build_command` and `build_artifact` under `[component]` in wasmcloud.toml")
 }
 
-/// Where a component lies that is not signed yet, where the project does not say so.
+/// Where a component lies that is not signed yet, where the project does not say so. Cargo calls
+/// that of a program otherwise than that of a library.
 fn usual_place(project: &Project) -> Option<PathBuf> {
-    let (folder, name) = (project.build_folder.as_ref()?, project.wasm_name.as_ref()?);
-    Some(folder.join(format!("{name}.wasm")))
+    let folder = project.build_folder.as_ref()?;
+    let place = |name: &String| folder.join(format!("{name}.wasm"));
+    let usual = place(project.wasm_name.as_ref()?);
+    let mut programs = project.programs.iter().map(place);
+    match usual.is_file() {
+        true => Some(usual),
+        false => programs.find(|place| place.is_file()).or(Some(usual)),
+    }
 }
 
 fn store(path: &Path, bytes: &[u8]) -> Result<PathBuf> {
@@ -334,6 +367,62 @@ mod tests {
         fs::write(file("wasmcloud.toml"), named).unwrap();
         build(folder.path(), &[]).await.unwrap();
         assert!(file("signed/demo.wasm").is_file());
+    }
+
+    #[tokio::test]
+    async fn a_core_module_that_a_command_makes_stays_as_it_is() {
+        const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        fs::write(file("made.wasm"), MODULE).unwrap();
+        let text = "name = 'my-demo'\nlanguage = 'other'\ntype = 'component'\n[component]\n\
+                    build_command = 'true'\nbuild_artifact = 'made.wasm'\nkey_directory = 'keys'\n";
+        fs::write(file("wasmcloud.toml"), text).unwrap();
+        let is_component = |name: &str| {
+            let bytes = fs::read(file(name)).unwrap();
+            wasmparser::Parser::is_component(&bytes)
+        };
+        build(folder.path(), &["--build-only"]).await.unwrap();
+        assert!(is_component("made.component.wasm"));
+        for line in ["", "--sign-only"] {
+            let more: Vec<&str> = line.split_whitespace().collect();
+            build(folder.path(), &more).await.unwrap();
+            assert!(is_component("made_s.wasm"), "{line}");
+            fs::remove_file(file("made_s.wasm")).unwrap();
+        }
+        assert!(file("keys/made_module.nk").is_file());
+        assert_eq!(fs::read(file("made.wasm")).unwrap(), MODULE);
+    }
+
+    #[tokio::test]
+    async fn the_component_of_a_rust_program_is_found_to_be_signed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().canonicalize().unwrap().join(name);
+        fs::create_dir(file("src")).unwrap();
+        fs::write(file("src/main.rs"), "").unwrap();
+        fs::write(file("made-by-cargo.wasm"), EMPTY).unwrap();
+        // In the place of Cargo a shell runs the script `build`, which says the same.
+        let message = serde_json::json!({
+            "reason": "compiler-artifact",
+            "manifest_path": file("Cargo.toml"),
+            "filenames": [file("made-by-cargo.wasm")],
+        });
+        fs::write(file("build"), format!("echo '{message}'\n")).unwrap();
+        fs::write(
+            file("wasmcloud.toml"),
+            "name = 'shop'\nlanguage = 'rust'\ntype = 'component'\nbuild = 'out'\n\
+             [component]\nkey_directory = 'keys'\n[rust]\ncargo_path = '/bin/sh'\n",
+        )
+        .unwrap();
+        for manifest in [
+            "[package]\nname = 'made-by-cargo'\n",
+            "[package]\nname = 'x'\n[[bin]]\nname = 'made-by-cargo'\n",
+        ] {
+            fs::write(file("Cargo.toml"), manifest).unwrap();
+            build(folder.path(), &["--build-only"]).await.unwrap();
+            build(folder.path(), &["--sign-only"]).await.unwrap();
+            fs::remove_file(file("out/made-by-cargo_s.wasm")).unwrap();
+        }
     }
 
     #[tokio::test]

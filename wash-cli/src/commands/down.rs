@@ -80,9 +80,8 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     if live.is_empty() && dir.broker().is_none() {
         return nothing(&dir, purge, alone);
     }
-    if purge != Purge::None && dir.broker().is_some() && !dir.has_own_config() {
-        // What it stores can be deleted by others only as long as it runs.
-        return Err(cannot_purge("nothing was stopped or deleted").data(document(&[], false, &[])));
+    if purge != Purge::None {
+        refuse_configured(&dir).await?;
     }
     let stopped = {
         let _spinner = ui.spinner(format!("Stopping {} host(s)", chosen.len()));
@@ -100,6 +99,16 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
         (BrokerStop::InUse(vec![dir.name().to_owned()]), None)
     };
     report(&dir, purge, &stopped, &broker, ui)
+}
+
+/// What a server with a configuration of the user's stores can only be deleted by others, and as
+/// long as it runs. It may be that of another lattice, kept for this one.
+async fn refuse_configured(dir: &LatticeDir) -> Result<()> {
+    let owner = local::owner(dir).await?;
+    if owner.is_none_or(|owner| owner.has_own_config()) {
+        return Ok(());
+    }
+    Err(cannot_purge("nothing was stopped or deleted").data(document(&[], false, &[])))
 }
 
 /// Says what of the arguments has no effect.

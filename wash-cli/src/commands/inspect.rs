@@ -157,8 +157,21 @@ fn not_artifact(path: &Path, why: impl Into<String>) -> CliError {
 fn component(args: &Args, path: &Path, bytes: &[u8], ui: &Ui) -> Result<Output> {
     let unreadable = |error: &dyn std::fmt::Display| not_artifact(path, error.to_string());
     let token = wasm::find_token(bytes).map_err(|error| unreadable(&error))?;
+    let claims = token
+        .map(token::decode::<ComponentMetadata>)
+        .transpose()
+        .map_err(|error| unreadable(&error))?;
+    let verified = |at| {
+        verify_component(bytes, at)
+            .map(|_| ())
+            .map_err(|e| chain(&e))
+    };
+    let broken = claims
+        .as_ref()
+        .and_then(|claims| why_broken(claims, verified));
     if args.jwt_only {
-        return jwt(path, token);
+        let token = token.ok_or_else(|| no_token(path))?;
+        return jwt(path, token, broken, ui);
     }
     let world = if wasmparser::Parser::is_component(bytes) {
         Some(World::read(bytes).map_err(|error| unreadable(&error))?)
@@ -170,27 +183,15 @@ fn component(args: &Args, path: &Path, bytes: &[u8], ui: &Ui) -> Result<Output> 
             not_artifact(path, "it is a core module and has no WIT")
                 .hint("make it a component, for example with `wash build`")
         })?;
-        let data = fields([("wit", Value::from(world.wit.as_str()))]);
-        return Ok(Output::new(world.wit, data));
+        return wit(path, world, broken, ui);
     }
     if token.is_none() && ui.is_compat() {
         return Err(no_token(path));
     }
-    let claims = token
-        .map(token::decode::<ComponentMetadata>)
-        .transpose()
-        .map_err(|error| unreadable(&error))?;
-    let verified = |at| {
-        verify_component(bytes, at)
-            .map(|_| ())
-            .map_err(|e| chain(&e))
-    };
     let mut data = Map::new();
     let mut text = Vec::new();
-    let mut broken = None;
     match &claims {
         Some(claims) => {
-            broken = why_broken(claims, verified);
             component_claims(claims, verified(epoch_seconds()), &mut text, &mut data);
         }
         None => text.push("Component without claims".to_owned()),
@@ -244,9 +245,14 @@ fn no_token(path: &Path) -> CliError {
     CliError::new(Code::NotAnArtifact, text)
 }
 
-fn jwt(path: &Path, token: Option<&str>) -> Result<Output> {
-    let token = token.ok_or_else(|| no_token(path))?;
-    Ok(Output::new(token, fields([("token", Value::from(token))])))
+fn jwt(path: &Path, token: &str, broken: Option<String>, ui: &Ui) -> Result<Output> {
+    let data = fields([("token", Value::from(token))]);
+    shown(path, token.to_owned(), data, broken, ui)
+}
+
+fn wit(path: &Path, world: World, broken: Option<String>, ui: &Ui) -> Result<Output> {
+    let data = fields([("wit", Value::from(world.wit.as_str()))]);
+    shown(path, world.wit, data, broken, ui)
 }
 
 fn component_claims(
@@ -300,18 +306,17 @@ fn provider(args: &Args, path: &Path, file: File, ui: &Ui) -> Result<Output> {
     // shown with them: whoever looks at an archive wants to know what it says also when they do not.
     let archive = ProviderArchive::read_unchecked(file, Keep::All, ArchiveLimits::default())
         .map_err(|error| not_artifact(path, chain(&error)))?;
+    let verified = |at| archive.verify(at).map_err(|e| chain(&e));
+    let broken = why_broken(&archive.claims, verified);
     if args.jwt_only {
-        return jwt(path, Some(&archive.token));
+        return jwt(path, &archive.token, broken, ui);
     }
     let world = archive.world.as_deref().map(World::read).transpose();
     let world = world.map_err(|error| not_artifact(path, error))?;
     if args.wit {
         let world = world.ok_or_else(|| not_artifact(path, "the archive holds no WIT"))?;
-        let data = fields([("wit", Value::from(world.wit.as_str()))]);
-        return Ok(Output::new(world.wit, data));
+        return wit(path, world, broken, ui);
     }
-    let verified = |at| archive.verify(at).map_err(|e| chain(&e));
-    let broken = why_broken(&archive.claims, verified);
     let (text, data) = provider_claims(&archive);
     shown(path, text, data, broken, ui)
 }

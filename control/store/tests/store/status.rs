@@ -73,12 +73,13 @@ async fn a_process_far_from_the_store_that_wrote_no_state_comes_to_tell_of_them(
         state: LinkState::Ready,
         reason: None,
     };
-    let put = store.status().put(&key("default"), &status);
-    put.await.unwrap();
+    let key = key("default");
+    store.status().put(&key, &status).await.unwrap();
     let middleman = Middleman::before(nats.port).await.unwrap();
     let client = async_nats::connect(middleman.instead_of(&nats.url));
     let client = client.await.unwrap();
-    let far = LatticeStore::open(client, &LatticeName::default(), StoreOptions::default());
+    let lattice = LatticeName::default();
+    let far = LatticeStore::open(client, &lattice, StoreOptions::default());
     let far = far.await.unwrap();
     // Opening the bucket and reading it take longer than the first answer waits.
     middleman.delay_answers(Duration::from_millis(150));
@@ -92,6 +93,27 @@ async fn a_process_far_from_the_store_that_wrote_no_state_comes_to_tell_of_them(
     })
     .await;
     assert_eq!(links[0].status, [status]);
+}
+
+#[tokio::test]
+async fn answers_at_the_same_time_all_have_the_states() {
+    let (_nats, store) = started().await;
+    let status = LinkStatus {
+        endpoint: "b".into(),
+        host_id: host('A').to_string(),
+        state: LinkState::Ready,
+        reason: None,
+    };
+    let key = key("default");
+    store.status().put(&key, &status).await.unwrap();
+    let (mut one, mut other) = ([link("a", "b", "default")], [link("a", "b", "default")]);
+    let (first, second) = futures::join!(
+        store.status().attach(&mut one),
+        store.status().attach(&mut other)
+    );
+    first.and(second).unwrap();
+    assert_eq!(one[0].status, [status]);
+    assert_eq!(other[0].status, one[0].status);
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use wasmtime::component::Val;
 /// How many parts one parameter or result list may have. A [`Val`] takes 40 bytes, and one that has
 /// a name up to a hundred, so that the values of one call stay below about 400 MiB whatever the bytes
 /// say.
-const MAX_PARTS: usize = 4 << 20;
+pub(crate) const MAX_PARTS: usize = 4 << 20;
 
 /// Encodes a parameter or result list.
 pub(crate) fn encode_list(
@@ -43,14 +43,15 @@ pub(crate) fn encode_list(
     Ok(out.freeze())
 }
 
-/// Counts the parts that the values of a parameter list have, as [`decode_list`] does, without making
-/// them.
+/// Counts the parts that the values of a parameter list have, without making them. What is wrong with
+/// the bytes is found as by [`decode_list`].
 pub(crate) fn count_parts(shape: &Shape, bytes: &Bytes) -> Result<u32, CodecError> {
     let mut reader = Reader::new(bytes.clone());
     let mut parts = MAX_PARTS;
     for plan in shape.plans() {
         skip::skip::<true>(plan, &mut reader, &mut parts)?;
     }
+    reader.finish()?;
     Ok((MAX_PARTS - parts) as u32)
 }
 

@@ -253,6 +253,17 @@ fn parts_are_counted_as_values_have_them() {
     let shape = Shape::new([Plan::Bytes, Plan::list(Plan::U16), Plan::String]);
     let bytes = Bytes::from_static(b"\x03abc\x02\x01\x02\x04text");
     assert_eq!(count_parts(&shape, &bytes), Ok(8));
+    let short = count_parts(&shape, &bytes.slice(..bytes.len() - 1));
+    assert!(
+        matches!(
+            short,
+            Err(CodecError::Decode(DecodeError::Incomplete { .. }))
+        ),
+        "{short:?}"
+    );
+    let long = Bytes::from([&bytes[..], b"!"].concat());
+    let trailing = Err(CodecError::Decode(DecodeError::Trailing(1)));
+    assert_eq!(count_parts(&shape, &long), trailing);
     let values = decode_list(&shape, bytes, &mut NoHandles).unwrap();
     let [Val::List(three), Val::List(two), Val::String(_)] = values.as_slice() else {
         panic!("{values:?}")

@@ -1,13 +1,14 @@
 //! Files that take too long to compile.
 //!
 //! No thread that compiles can be ended. One that takes too long goes on, without the permit that others
-//! wait for, as long as there are few such; its file is not compiled once more for a while.
+//! wait for, as soon as there are few such; its file is not compiled once more for a while.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::failed;
@@ -76,16 +77,29 @@ struct Job {
 }
 
 impl Job {
-    /// Lets others compile, unless the thread is done or too many go on already.
+    /// Refuses the file from now on, unless the thread is done.
     fn give_up(&self) {
-        let slow = &self.runtime.sources.slow;
-        let mut permit = self.permit.lock().unwrap_or_else(PoisonError::into_inner);
-        if permit.is_none() {
-            return;
+        let permit = self.permit.lock().unwrap_or_else(PoisonError::into_inner);
+        if permit.is_some() {
+            self.runtime.sources.slow.remember(self.digest);
         }
-        slow.remember(self.digest);
-        if let Ok(going_on) = Arc::clone(&slow.going_on).try_acquire_owned() {
-            *permit = Some(going_on);
+    }
+
+    /// Lets others compile: at once while few go on, else as soon as one of those ends. The thread keeps
+    /// its permit until then.
+    async fn make_way<T>(self: Arc<Self>, thread: JoinHandle<T>) {
+        let going_on = Arc::clone(&self.runtime.sources.slow.going_on);
+        tokio::select! {
+            biased;
+            // It has given back its permit itself.
+            _ = thread => {}
+            Ok(place) = going_on.acquire_owned() => {
+                let permit = &self.permit;
+                let mut permit = permit.lock().unwrap_or_else(PoisonError::into_inner);
+                if permit.is_some() {
+                    *permit = Some(place);
+                }
+            }
         }
     }
 }
@@ -117,15 +131,17 @@ pub(super) async fn compile<T: Send + 'static>(
         permit: Mutex::new(Some(permit)),
     });
     let on_thread = OnThread(Arc::clone(&job));
-    let thread = tokio::task::spawn_blocking(move || {
+    let mut thread = tokio::task::spawn_blocking(move || {
         let held = on_thread;
         work(&held.0.runtime)
     });
     let watched = tokio::spawn(async move {
-        match timeout(within, thread).await {
+        match timeout(within, &mut thread).await {
             Ok(done) => done.unwrap_or_else(|error| Err(failed(&error))),
             Err(_) => {
                 job.give_up();
+                // The caller is not to wait for that.
+                tokio::spawn(job.make_way(thread));
                 tracing::warn!(?within, "a component takes too long to compile");
                 Err(PrepareError::Slow { within })
             }
@@ -138,7 +154,8 @@ pub(super) async fn compile<T: Send + 'static>(
 mod tests {
     use std::sync::mpsc;
 
-    use futures::poll;
+    use futures::future::BoxFuture;
+    use futures::{FutureExt as _, poll};
 
     use super::super::permit;
     use super::*;
@@ -147,29 +164,62 @@ mod tests {
     /// Longer than anything here should take on a busy machine.
     const SOON: Duration = Duration::from_secs(60);
 
-    #[tokio::test]
-    async fn a_file_that_takes_too_long_keeps_no_others_waiting_and_is_refused_for_a_while() {
+    /// Compiles one file at a time.
+    fn runtime() -> Runtime {
         let config = RuntimeConfig {
             max_instances: 4,
             max_memory_bytes: 1 << 20,
             max_compilations: 1,
             ..RuntimeConfig::default()
         };
-        let runtime = Runtime::new(config).unwrap();
+        Runtime::new(config).unwrap()
+    }
+
+    /// When it is its turn, compiles a file for as long as the sender is there.
+    async fn endless(
+        runtime: &Arc<RuntimeInner>,
+        number: u8,
+    ) -> (mpsc::Sender<()>, BoxFuture<'_, Result<(), PrepareError>>) {
+        let turn = timeout(SOON, permit(&runtime.compilations));
+        let turn = turn.await.unwrap().unwrap();
+        let (end, ended) = mpsc::channel::<()>();
+        let work = move |_: &RuntimeInner| {
+            let _ended = ended.recv();
+            Ok(())
+        };
+        let within = Duration::from_millis(20);
+        let compiled = compile(runtime, [number; 32], turn, within, work);
+        (end, compiled.boxed())
+    }
+
+    #[tokio::test]
+    async fn a_file_that_finds_too_many_going_on_makes_way_when_one_of_them_ends() {
+        let runtime = runtime();
+        let runtime = runtime.inner();
+        let mut ends = Vec::new();
+        for number in 0..=GOING_ON as u8 {
+            let (end, compiled) = endless(runtime, number).await;
+            let refused = timeout(SOON, compiled).await.unwrap();
+            assert!(matches!(refused, Err(PrepareError::Slow { .. })));
+            ends.push(end);
+        }
+        assert_eq!(runtime.compilations.available_permits(), 0);
+        drop(ends.remove(0));
+        let turn = timeout(SOON, permit(&runtime.compilations)).await;
+        drop(turn.unwrap().unwrap());
+        // The last one goes on in the place of the first.
+        assert_eq!(runtime.sources.slow.going_on.available_permits(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_takes_too_long_keeps_no_others_waiting_and_is_refused_for_a_while() {
+        let runtime = runtime();
         let runtime = runtime.inner();
         let slow = &runtime.sources.slow;
         let mut ends = Vec::new();
         let mut compiling = Vec::new();
         for number in 1..=GOING_ON as u8 {
-            let turn = timeout(SOON, permit(&runtime.compilations));
-            let turn = turn.await.unwrap().unwrap();
-            let (end, ended) = mpsc::channel::<()>();
-            let work = move |_: &RuntimeInner| {
-                let _ended = ended.recv();
-                Ok(())
-            };
-            let within = Duration::from_millis(20);
-            let mut compiled = Box::pin(compile(runtime, [number; 32], turn, within, work));
+            let (end, mut compiled) = endless(runtime, number).await;
             assert!(poll!(&mut compiled).is_pending());
             // The caller of the first goes away.
             if number > 1 {

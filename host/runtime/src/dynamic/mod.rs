@@ -46,6 +46,7 @@ impl Import {
             function: &self.function,
             results: &self.results,
             by_host: false,
+            again: false,
         }
     }
 }

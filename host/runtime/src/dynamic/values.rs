@@ -7,8 +7,10 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{LinkerInstance, Resource, ResourceAny, Val};
 
 use super::{Import, push_error};
-use crate::codec::{self, Handles, Plan};
+use crate::codec::{self, Handles, MAX_PARTS, Plan};
+use crate::outbound::Outbound;
 use crate::store::Ctx;
+use crate::value_room::{Full, ValueRoom};
 use crate::{CodecError, InvokeError};
 
 /// A resource that the callee owns: the bytes that stand for it on the wire.
@@ -61,7 +63,8 @@ pub(super) fn define(
         let import = Arc::clone(&import);
         Box::new(async move {
             let params = codec::encode_list(&import.params, params, &mut StoreHandles(&mut store))?;
-            let reply = store.data().outbound().call(import.target(), params).await;
+            let room = &store.data().shared().runtime.value_room;
+            let reply = forward(&import, params, store.data().outbound(), room).await;
             let values = match reply {
                 Ok(reply) => answer(&import, reply, &mut store)?,
                 Err(error) if import.rpc_error => vec![failure(&error, &mut store)?],
@@ -80,6 +83,23 @@ pub(super) fn define(
             Ok(())
         })
     })
+}
+
+/// Sends encoded parameters and waits for the answer. The values that they were stay until then, and take
+/// room among those of other calls.
+async fn forward(
+    import: &Import,
+    params: Bytes,
+    outbound: &Outbound,
+    room: &ValueRoom,
+) -> Result<Bytes, InvokeError> {
+    // What was just encoded can only be refused for having more parts than that.
+    let parts = codec::count_parts(&import.params, &params).unwrap_or(MAX_PARTS as u32);
+    let room = room.take(parts).await;
+    let _room = room.map_err(|Full| InvokeError::Overloaded {
+        target: "this host".to_owned(),
+    })?;
+    outbound.call(import.target(), params).await
 }
 
 fn answer(
@@ -167,4 +187,66 @@ fn failure(error: &InvokeError, store: &mut StoreContextMut<'_, Ctx>) -> wasmtim
     let handle = push_error(store.data_mut(), error)?;
     let handle = ResourceAny::try_from_resource(handle, store)?;
     Ok(Val::Result(Err(Some(Box::new(Val::Resource(handle))))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::testing::{EchoHttp, FakeEnv};
+    use crate::{CallContext, CallError, Component, ComponentOptions, Runtime, RuntimeConfig};
+
+    /// Calls an import with a list of 2000 values.
+    const GIVER: &str = r#"(component
+      (import "test:far/taker" (instance $far
+        (export "take" (func (param "items" (list bool))))))
+      (core module $store (memory (export "memory") 1))
+      (core instance $store (instantiate $store))
+      (core func $take (canon lower (func $far "take")
+        (memory (core memory $store "memory"))))
+      (core module $m
+        (import "far" "take" (func $take (param i32 i32)))
+        (func (export "give") (call $take (i32.const 0) (i32.const 2000))))
+      (core instance $i (instantiate $m
+        (with "far" (instance (export "take" (func $take))))))
+      (func (export "give") (canon lift (core func $i "give"))))"#;
+
+    async fn give(component: &Component) -> InvokeError {
+        let cx = CallContext::within(Duration::from_secs(60));
+        let export = &component.exports()[0];
+        match component.call(export, cx, Bytes::new()).await {
+            Err(CallError::Import(error)) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_guest_gives_as_values_takes_room_until_the_answer() {
+        let config = RuntimeConfig {
+            max_instances: 4,
+            max_memory_bytes: 1 << 20,
+            ..RuntimeConfig::default()
+        };
+        let runtime = Runtime::new(config).unwrap();
+        let wasm = wat::parse_str(GIVER).unwrap().into();
+        let (options, env) = (ComponentOptions::default(), Arc::new(FakeEnv::default()));
+        let prepared = runtime.prepare(wasm, options, Arc::new(EchoHttp), env);
+        let component = prepared.await.unwrap();
+        let room = &runtime.inner().value_room;
+        let others = room.take_all_but(2000);
+        tokio::time::pause();
+        let refused = give(&component).await;
+        tokio::time::resume();
+        assert!(
+            matches!(refused, InvokeError::Overloaded { .. }),
+            "{refused:?}"
+        );
+        drop(others);
+        let all = room.left();
+        // Nobody serves it, which shows that it was asked.
+        let asked = give(&component).await;
+        assert!(matches!(asked, InvokeError::NotServed { .. }), "{asked:?}");
+        assert_eq!(room.left(), all, "the room is given back");
+    }
 }

@@ -27,9 +27,8 @@ use super::{HttpBody, HttpResponse, ResponseBody};
 use crate::component::{Shared, classify, meter};
 use crate::instance::{Rested, Seat};
 use crate::instance_pool::InstancePool;
-use crate::limits::Metered;
+use crate::limits::{Meter, Metered};
 use crate::store::Ctx;
-use crate::ticker::Running;
 use crate::{CallContext, CallError, HttpCallError};
 
 /// How much of a body is collected before it is passed on as a stream.
@@ -81,8 +80,8 @@ impl HttpPlan {
             }
         };
         Ok(Exchange {
-            running: instance_pool.shared().runtime.ticker().enter(),
-            guest: Guest::running(Box::pin(Metered::new(meter, guest))),
+            guest: Guest::running(Box::pin(Metered::new(Arc::clone(&meter), guest))),
+            meter,
             method,
             deadline,
             timer: None,
@@ -198,9 +197,9 @@ impl Guest {
 
 /// A guest and its answer, driven together until there is something to return.
 pub(crate) struct Exchange {
-    /// The clock by which a busy guest gives way to others.
-    running: Running,
     guest: Guest,
+    /// Has the clock by which a busy guest gives way to others.
+    meter: Arc<Meter>,
     /// Of the request.
     method: Method,
     deadline: Instant,
@@ -277,7 +276,7 @@ impl Exchange {
     /// Lets guest and answer go on until both wait for something; true when the guest could go on, but has
     /// to give way to others.
     fn poll_both(&mut self, cx: &mut Context<'_>) -> Result<bool, HttpCallError> {
-        let began = self.running.now();
+        let began = self.meter.now();
         // Guest and body wake each other: what is ready within this poll is taken within it.
         loop {
             let mut progress = self.guest.poll(cx);
@@ -287,7 +286,7 @@ impl Exchange {
                 return Ok(false);
             }
             // A busy guest gives way at each tick, which another round would make nothing of.
-            if !self.guest.has_ended() && self.running.now() != began {
+            if !self.guest.has_ended() && self.meter.now() != began {
                 return Ok(true);
             }
         }
@@ -310,7 +309,8 @@ impl Exchange {
                 data,
                 trailers: self.trailers.take(),
             };
-            let rest = GuestBody::new(guest, body, start, self.deadline, self.tails.clone());
+            let (meter, tails) = (Arc::clone(&self.meter), self.tails.clone());
+            let rest = GuestBody::new(guest, meter, body, start, self.deadline, tails);
             ResponseBody::Streaming(rest.pumped().boxed_unsync())
         } else {
             tails::let_finish(&self.tails, guest, self.deadline);
@@ -394,8 +394,8 @@ mod tests {
         let tails = Arc::new(Tails::new(Arc::<FakeEnv>::default(), None));
         let (guest, answered) = busy(&ticker);
         let mut exchange = Exchange {
-            running: ticker.enter(),
             guest: Guest::running(guest),
+            meter: Arc::new(Meter::new(ticker.enter(), None)),
             method: Method::GET,
             deadline: Instant::now() + SOON,
             timer: None,

@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use super::serve::Guest;
 use super::tails::{self, Tails};
 use crate::CallError;
 use crate::imports::chain;
+use crate::limits::Meter;
 
 /// How many pieces wait for the reader, beside those that wait in the guest's own channel.
 const PIECES: usize = 1;
@@ -42,6 +43,8 @@ pub(super) struct Start {
 /// The body of an answer, and the guest that writes it.
 pub(super) struct GuestBody {
     guest: Guest,
+    /// Has the clock by which a busy guest gives way to others.
+    meter: Arc<Meter>,
     timer: Pin<Box<Sleep>>,
     deadline: Instant,
     tails: Weak<Tails>,
@@ -56,6 +59,7 @@ type BodyFrame = Option<Result<Frame<Bytes>, ErrorCode>>;
 impl GuestBody {
     pub(super) fn new(
         guest: Guest,
+        meter: Arc<Meter>,
         body: HyperOutgoingBody,
         start: Start,
         deadline: Instant,
@@ -63,6 +67,7 @@ impl GuestBody {
     ) -> Self {
         Self {
             guest,
+            meter,
             timer: Box::pin(sleep_until(deadline)),
             deadline,
             tails,
@@ -149,6 +154,7 @@ impl GuestBody {
 
 /// Passes on what a guest writes; it runs while its reader does not.
 async fn pump(mut body: GuestBody, pieces: mpsc::Sender<BodyFrame>) {
+    let mut began = body.meter.now();
     loop {
         let piece = poll_fn(|cx| body.poll_piece(cx)).await;
         let mut room = pin!(timeout(LONGEST_STALL, pieces.reserve()));
@@ -165,6 +171,11 @@ async fn pump(mut body: GuestBody, pieces: mpsc::Sender<BodyFrame>) {
         room.send(piece);
         if is_last {
             return;
+        }
+        // A busy guest gives way at each tick, which its next piece would make nothing of.
+        if body.meter.now() != began {
+            tokio::task::yield_now().await;
+            began = body.meter.now();
         }
     }
 }
@@ -208,16 +219,24 @@ impl Drop for Pumped {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use futures::stream;
     use http_body_util::{BodyExt as _, StreamBody};
     use tokio::sync::oneshot;
     use tokio::time::sleep;
+    use wasmtime::Engine;
     use wasmtime_wasi_http::Error;
 
     use super::*;
     use crate::testing::FakeEnv;
+    use crate::ticker::Ticker;
+
+    /// In how many pieces a busy guest writes its body.
+    const BUSY_PIECES: usize = 20;
+
+    fn meter() -> Arc<Meter> {
+        let ticker = Ticker::start(&Engine::default(), Duration::from_millis(1)).unwrap();
+        Arc::new(Meter::new(ticker.enter(), None))
+    }
 
     /// What a guest writes that does not end, and what tells that it was ended.
     fn endless(tails: &Arc<Tails>, deadline: Instant) -> (Pumped, oneshot::Receiver<()>) {
@@ -229,7 +248,7 @@ mod tests {
         let piece = || Ok::<_, Error>(Frame::data(Bytes::from_static(b"piece")));
         let body = StreamBody::new(stream::repeat_with(piece)).boxed_unsync();
         let tails = Arc::downgrade(tails);
-        let body = GuestBody::new(guest, body, Start::default(), deadline, tails);
+        let body = GuestBody::new(guest, meter(), body, Start::default(), deadline, tails);
         (body.pumped(), dropped)
     }
 
@@ -252,5 +271,39 @@ mod tests {
             last = read.frame().await;
         }
         assert!(matches!(last, Some(Err(_))), "{last:?}");
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_computes_between_pieces_for_its_reader_gives_way_at_each_tick() {
+        let ticker = Ticker::start(&Engine::default(), Duration::from_millis(1)).unwrap();
+        let meter = Arc::new(Meter::new(ticker.enter(), None));
+        let (written, body) = futures::channel::mpsc::unbounded::<Result<Frame<Bytes>, Error>>();
+        let clock = Arc::clone(&meter);
+        let guest = Guest::running(Box::pin(async move {
+            for _ in 0..BUSY_PIECES {
+                let began = clock.now();
+                while clock.now() == began {
+                    std::thread::yield_now();
+                }
+                let piece = Frame::data(Bytes::from_static(b"."));
+                written.unbounded_send(Ok(piece)).unwrap();
+                tokio::task::yield_now().await;
+            }
+            Ok(None)
+        }));
+        let body = StreamBody::new(body).boxed_unsync();
+        let tails = Arc::new(Tails::new(Arc::<FakeEnv>::default(), None));
+        let (deadline, weak) = (Instant::now() + LONGEST_STALL, Arc::downgrade(&tails));
+        let body = GuestBody::new(guest, meter, body, Start::default(), deadline, weak);
+        // With room for all of it, a reader never makes it wait.
+        let (pieces, _read) = mpsc::channel(BUSY_PIECES + 1);
+        let mut pump = pin!(pump(body, pieces));
+        let mut polls = 0;
+        let pumped = poll_fn(|cx| {
+            polls += 1;
+            pump.as_mut().poll(cx)
+        });
+        pumped.await;
+        assert!(polls >= BUSY_PIECES, "{polls}");
     }
 }

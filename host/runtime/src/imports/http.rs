@@ -25,9 +25,16 @@ const LOOKUP: &str = "wasi:http/outgoing-handler";
 /// that are compatible.
 const TYPES: &str = "wasi:http/types@0.2.12";
 
-/// How much a guest may write to a body at once. For each body that nobody reads two such pieces are
+/// How much a guest may write at once to one of the first bodies of a call: as much as the engine has
+/// it by itself, which guests rely on that do not ask first.
+const MAX_PIECE: usize = 1 << 20;
+
+/// How many bodies of a call take pieces of that size. For each body that nobody reads two pieces are
 /// kept, and a guest may have as many bodies as it may have handles.
-const MAX_PIECE: usize = 64 << 10;
+const LARGE_BODIES: usize = 32;
+
+/// How much a guest may write at once to the bodies after those.
+const SMALL_PIECE: usize = 64 << 10;
 
 /// Links the engine's interfaces, and three functions anew: that of the engine does not know its own
 /// errors of bodies, and those that set the method and the authority of a request keep a text of any
@@ -81,7 +88,12 @@ type Sent = Result<(http::Response<WasiBody>, Exchange), Error>;
 
 impl WasiHttpHooks for Outbound {
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        MAX_PIECE
+        // The engine asks once for each body.
+        if self.count_body() <= LARGE_BODIES {
+            MAX_PIECE
+        } else {
+            SMALL_PIECE
+        }
     }
 
     fn send_request(
@@ -138,10 +150,13 @@ mod tests {
     }
 
     #[test]
-    fn little_of_a_body_is_kept_for_one_who_does_not_read_it() {
+    fn little_is_kept_of_bodies_that_nobody_reads_except_of_the_first_of_a_call() {
         let mut out = outbound();
         // The engine has room for one piece more than it is told.
         let pieces = out.p2_outgoing_body_buffer_chunks() + 1;
+        for _ in 0..LARGE_BODIES {
+            assert_eq!(out.p2_outgoing_body_chunk_size(), 1 << 20);
+        }
         assert!(out.p2_outgoing_body_chunk_size() * pieces <= 128 << 10);
     }
 

@@ -241,6 +241,7 @@ impl Remote {
             function: self.function,
             results,
             by_host: false,
+            again: false,
         }
     }
 
@@ -253,6 +254,7 @@ impl Remote {
             function: self.function,
             results,
             by_host: false,
+            again: false,
         }
     }
 
@@ -267,12 +269,32 @@ impl Remote {
         self.call_versioned(outbound, results, params).await.1
     }
 
+    /// The same for a call that nobody serves as another function.
+    pub(crate) async fn call_again<T: Wire, E: Wire + FromInvoke>(
+        &self,
+        outbound: &Outbound,
+        results: &Shape,
+        params: &impl WireList,
+    ) -> Result<T, E> {
+        self.call_forms(outbound, results, params, true).await.1
+    }
+
     /// Calls the function and tells which of its instances answered.
     pub(crate) async fn call_versioned<T: Wire, E: Wire + FromInvoke>(
         &self,
         outbound: &Outbound,
         results: &Shape,
         params: &impl WireList,
+    ) -> (usize, Result<T, E>) {
+        self.call_forms(outbound, results, params, false).await
+    }
+
+    async fn call_forms<T: Wire, E: Wire + FromInvoke>(
+        &self,
+        outbound: &Outbound,
+        results: &Shape,
+        params: &impl WireList,
+        again: bool,
     ) -> (usize, Result<T, E>) {
         let params = params.to_bytes();
         for (i, instance) in self.instances.iter().enumerate() {
@@ -282,6 +304,7 @@ impl Remote {
                 function: self.function,
                 results,
                 by_host: false,
+                again: again || i > 0,
             };
             let last = i + 1 == self.instances.len();
             match outbound.call(target, params.clone()).await {

@@ -1,4 +1,5 @@
-;; Answers with WRITTEN bytes under the length LENGTH, and leaves the body without an end.
+;; Answers with WRITTEN bytes under the length LENGTH, sent by the function HOW of streams, and leaves
+;; the body without an end.
 (module
   (import "wasi:http/types@0.2.6" "[static]fields.from-list"
     (func $fields (param i32 i32 i32)))
@@ -8,10 +9,10 @@
   (import "wasi:http/types@0.2.6" "[method]outgoing-body.write" (func $write (param i32 i32)))
   (import "wasi:http/types@0.2.6" "[static]response-outparam.set"
     (func $answer (param i32 i32 i32 i32 i64 i32 i32 i32 i32)))
-  (import "wasi:io/streams@0.2.6" "[method]output-stream.blocking-write-and-flush"
+  (import "wasi:io/streams@0.2.6" "[method]output-stream.HOW"
     (func $send (param i32 i32 i32 i32)))
   (import "wasi:io/streams@0.2.6" "[resource-drop]output-stream" (func $drop (param i32)))
-  (memory (export "memory") 1)
+  (memory (export "memory") 17)
   ;; The list of the one field.
   (data (i32.const 16) "\40\00\00\00\0e\00\00\00\50\00\00\00\DIGITS\00\00\00")
   (data (i32.const 64) "content-length")

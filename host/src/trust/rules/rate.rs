@@ -62,13 +62,6 @@ impl Bucket {
         let pause = (wanted - level.tokens) / per_second;
         Err(Excess::For(Duration::from_secs_f64(pause)))
     }
-
-    /// Puts tokens back that were taken for nothing.
-    pub(super) fn give_back(&self, count: u32) {
-        let most = f64::from(self.rate.count);
-        let mut level = self.level.lock();
-        level.tokens = (level.tokens + f64::from(count)).min(most);
-    }
 }
 
 #[cfg(test)]

@@ -119,12 +119,20 @@ fn past(run: &Run<'_>) -> Verdict {
 fn goes_on(run: &Run<'_>) -> Verdict {
     let name = run.name("goes-on");
     put(&name, Trigger::EveryMs(900), "x")?;
+    sleep(Duration::from_millis(300));
+    let again = now_ms();
     for _ in 0..6 {
-        sleep(Duration::from_millis(300));
         put(&name, Trigger::EveryMs(900), "x")?;
+        sleep(Duration::from_millis(300));
     }
-    let ticks = wait(&name, 1)?;
+    let ticks = wait(&name, 2)?;
     clear(&name)?;
+    // A job that began anew would be due a whole period after it was put again.
+    let first = ticks[0].due_ms - u64::from(ticks[0].missed) * 900;
+    holds(
+        &format!("the first tick, {first}, is less than a period after {again}"),
+        first < again + 900,
+    )?;
     each_once(&ticks, 900)
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::net::{UnixListener, UnixStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -31,6 +31,9 @@ const HELD: Duration = Duration::from_secs(10);
 /// How long a listener pauses that the system gives no more connections.
 const EXHAUSTED: Duration = Duration::from_millis(200);
 
+/// How often a listener looks whether its socket is still there.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// How many lines a listener holds at once.
 const MAX_LINES: usize = 1024;
 
@@ -50,6 +53,12 @@ pub enum ListenError {
         /// What is wrong with it.
         why: String,
     },
+    /// Another process listens there.
+    #[error("another process listens at `{}`", path.display())]
+    Taken {
+        /// The path of the socket.
+        path: PathBuf,
+    },
     /// The socket cannot be made.
     #[error("could not listen at `{}`", path.display())]
     Bind {
@@ -62,13 +71,15 @@ pub enum ListenError {
 
 /// Takes connections of processes of this machine and user, and joins their boards with one.
 ///
-/// The socket goes with the listener.
+/// The socket goes with the listener. One that is cleaned away meanwhile comes back.
 #[derive(Debug)]
 pub struct SocketListener {
     listener: UnixListener,
     path: PathBuf,
     /// Which file that is.
     file: Option<(u64, u64)>,
+    /// Whether it was told that there is none and that none can be made.
+    is_missed: bool,
 }
 
 /// The file at a path, if there is one.
@@ -83,21 +94,14 @@ impl SocketListener {
     ///
     /// # Errors
     ///
-    /// [`ListenError`]; a folder that others may write to is refused.
+    /// [`ListenError`]; a folder that others may write to is refused, and the place of a process that
+    /// still listens there.
     pub fn bind(path: &Path) -> Result<Self, ListenError> {
-        if let Some(folder) = path.parent() {
-            private(folder)?;
-        }
-        // A socket of a process that has ended; one that lives has another name.
-        let _missing = std::fs::remove_file(path);
-        let listener = UnixListener::bind(path).map_err(|source| ListenError::Bind {
-            path: path.to_owned(),
-            source,
-        })?;
         Ok(Self {
-            listener,
+            listener: listen(path)?,
             path: path.to_owned(),
             file: file_at(path),
+            is_missed: false,
         })
     }
 
@@ -116,12 +120,18 @@ impl SocketListener {
 
     /// Joins `board` with those of the processes that connect, until `stop`; returns when the last
     /// line has ended.
-    pub async fn run(self, board: Switchboard, stop: CancellationToken) {
+    pub async fn run(mut self, board: Switchboard, stop: CancellationToken) {
         let (lines, shared) = (TaskTracker::new(), Arc::<Shared>::default());
+        let mut looks = interval_at(Instant::now() + LOOK, LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                _ = looks.tick() => {
+                    self.put_back();
+                    continue;
+                }
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
@@ -148,6 +158,50 @@ impl SocketListener {
         lines.close();
         lines.wait().await;
     }
+
+    /// Listens anew where the socket was cleaned away, as old files among the temporary ones are, or
+    /// the runtime folder of a user who leaves.
+    fn put_back(&mut self) {
+        // Another process with the same name may listen there now.
+        if file_at(&self.path).is_some() {
+            return;
+        }
+        let path = self.path.display();
+        match listen(&self.path) {
+            Ok(listener) => {
+                tracing::warn!(%path, "the socket for processes was gone, and is there again");
+                self.file = file_at(&self.path);
+                self.listener = listener;
+                self.is_missed = false;
+            }
+            Err(error) if !self.is_missed => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::warn!(%path, %error, cause, "the socket for processes is gone");
+                self.is_missed = true;
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Makes a socket at `path`, where no other process may have one.
+fn listen(path: &Path) -> Result<UnixListener, ListenError> {
+    if let Some(folder) = path.parent() {
+        private(folder)?;
+    }
+    if file_at(path).is_some() {
+        if !is_abandoned(path) {
+            return Err(ListenError::Taken {
+                path: path.to_owned(),
+            });
+        }
+        // Whoever had it has ended.
+        let _missing = std::fs::remove_file(path);
+    }
+    UnixListener::bind(path).map_err(|source| ListenError::Bind {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 impl Drop for SocketListener {
@@ -295,7 +349,7 @@ async fn join(
 pub async fn keep_connected(path: PathBuf, board: Switchboard, stop: CancellationToken) {
     let (mut pause, shared) = (FIRST_PAUSE, Shared::default());
     while !stop.is_cancelled() {
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         match timeout(CONNECTED, UnixStream::connect(&path)).await {
             Ok(Ok(stream)) => join(stream, &board, LineEnd::Host, &shared, &stop).await,
             Ok(Err(error)) => {
@@ -341,5 +395,39 @@ mod tests {
         live.set_nonblocking(true).unwrap();
         let disturbed = live.accept().map(drop);
         assert_eq!(disturbed.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_replaced_only_where_no_process_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("host.sock");
+        drop(Bound::bind(&path).unwrap());
+        let listener = SocketListener::bind(&path).unwrap();
+        let refused = SocketListener::bind(&path);
+        assert!(
+            matches!(refused, Err(ListenError::Taken { .. })),
+            "{refused:?}"
+        );
+        UnixStream::connect(&path).await.unwrap();
+        drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_socket_that_was_cleaned_away_is_put_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("own/host.sock");
+        let listener = SocketListener::bind(&path).unwrap();
+        let stop = CancellationToken::new();
+        let run = tokio::spawn(listener.run(Switchboard::default(), stop.clone()));
+        let own = path.parent().unwrap();
+        std::fs::remove_dir_all(own).unwrap();
+        // The time of the test passes as soon as nobody has anything to do.
+        sleep(2 * LOOK).await;
+        UnixStream::connect(&path).await.unwrap();
+        assert_eq!(own.metadata().unwrap().mode() & 0o777, 0o700);
+        stop.cancel();
+        run.await.unwrap();
+        assert!(!path.exists(), "the socket stays behind");
     }
 }

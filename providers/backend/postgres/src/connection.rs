@@ -14,6 +14,8 @@ use crate::pool::Server;
 /// How many prepared statements one connection keeps. They cost memory at the server, and their
 /// texts are the component's.
 const MOST_STATEMENTS: usize = 256;
+/// The longest text that is kept.
+const LONGEST_KEPT: usize = 16 * 1024;
 
 /// How much later than the server we give a statement up, so that its own words come first.
 const GRACE: Duration = Duration::from_millis(500);
@@ -75,22 +77,36 @@ impl Connection {
         match tokio::time::timeout_at(until, work).await {
             Ok(done) => {
                 self.is_busy.store(false, Ordering::Relaxed);
-                done.map_err(|error| self.failed(error))
+                done.map_err(|error| self.failed(error, begun))
             }
-            Err(_) => Err(PostgresError::Silent {
-                address: self.server.address.clone(),
-                limit: until - begun,
-            }),
+            Err(_) => {
+                self.give_up_idle(begun);
+                Err(PostgresError::Silent {
+                    address: self.server.address.clone(),
+                    limit: until - begun,
+                })
+            }
         }
     }
 
-    fn failed(&self, error: Error) -> PostgresError {
+    fn failed(&self, error: Error, begun: Instant) -> PostgresError {
         let error = PostgresError::of_statement(&self.server.address, error);
-        if matches!(error, PostgresError::Unfit(_)) {
+        match error {
             // The server may wait for something that the client does not know how to send.
-            self.soil();
+            PostgresError::Unfit(_) => self.soil(),
+            PostgresError::Lost { .. } => self.give_up_idle(begun),
+            _ => {}
         }
         error
+    }
+
+    /// Closes what waits in the pool and was not used since: what became of this connection has most
+    /// likely become of those, and each would cost a call its time.
+    fn give_up_idle(&self, begun: Instant) {
+        if let Some(pool) = self.object.as_ref().and_then(Object::pool) {
+            let since = begun.elapsed();
+            drop(pool.retain(|_, metrics| metrics.last_used() < since));
+        }
     }
 
     /// Prepares a statement, or finds the one that was prepared before.
@@ -115,6 +131,10 @@ impl Connection {
         text: &str,
     ) -> Result<(Statement, bool), PostgresError> {
         let client = self.client();
+        if text.len() > LONGEST_KEPT {
+            let statement = self.within(until, client.prepare(text)).await?;
+            return Ok((statement, false));
+        }
         let cache = &client.statement_cache;
         if cache.size() >= MOST_STATEMENTS {
             cache.clear();

@@ -18,6 +18,10 @@
 //! take the login. A pooler that lends a connection to each transaction hands them on with it, and
 //! knows prepared statements only from 1.21 on.
 //!
+//! A server that is gone without a word is noticed within a minute or so: keepalives come after 30
+//! seconds, 10 apart, and what it does not hear for 30 seconds ends its connection. A `url` may say
+//! other times (`keepalives_idle`, `keepalives_interval`, `keepalives_retries`, `tcp_user_timeout`).
+//!
 //! A connection is encrypted or it is not: the mode that tries and falls back protects nobody, so
 //! `sslmode=prefer` is no encryption unless an authority or a certificate is given. A `url` with
 //! `sslmode=disable` is refused where encryption is required. The server's certificate is always
@@ -35,6 +39,14 @@ use tokio_postgres::config::{Host, SslMode};
 const ADDRESS: &str =
     "the address of a PostgreSQL server, `postgres://user:password@host/database`";
 const LONGEST_MS: u64 = 600_000;
+
+/// When the client asks whether a silent server is there, unless the `url` says so: far too late.
+const CLIENTS_KEEPALIVE: Duration = Duration::from_secs(2 * 60 * 60);
+/// When we do, how often, and how long what was sent may go unheard until the connection is over.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 3;
+const UNHEARD_LIMIT: Duration = Duration::from_secs(30);
 
 /// The server behind a link. Equal settings may share a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -191,6 +203,7 @@ impl PostgresSettings {
             config.application_name("lattice");
         }
         config.connect_timeout(self.connect_limit);
+        notice_silence(&mut config);
         Ok(config)
     }
 
@@ -214,6 +227,23 @@ impl PostgresSettings {
         let mut config = Config::new();
         config.host(&self.host).port(self.port);
         Ok(config)
+    }
+}
+
+/// Has the system end connections to a server that is gone without a word, as far as the `url` says
+/// nothing of it.
+fn notice_silence(config: &mut Config) {
+    if config.get_keepalives_idle() == CLIENTS_KEEPALIVE {
+        config.keepalives_idle(KEEPALIVE_IDLE);
+    }
+    if config.get_keepalives_interval().is_none() {
+        config.keepalives_interval(KEEPALIVE_INTERVAL);
+    }
+    if config.get_keepalives_retries().is_none() {
+        config.keepalives_retries(KEEPALIVE_RETRIES);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(UNHEARD_LIMIT);
     }
 }
 
@@ -284,6 +314,19 @@ mod tests {
         ];
         let config = read(&link, &[]).unwrap();
         assert_eq!(config.get_password(), Some(&b"sesame"[..]));
+    }
+
+    #[test]
+    fn a_server_that_is_gone_is_noticed_unless_the_url_says_when() {
+        let config = read(&PARTS, &[]).unwrap();
+        assert_eq!(config.get_keepalives_idle(), KEEPALIVE_IDLE);
+        assert_eq!(config.get_tcp_user_timeout(), Some(&UNHEARD_LIMIT));
+        let url = "postgres://me@db?keepalives_idle=90&keepalives_retries=9&tcp_user_timeout=70";
+        let config = read(&[("url", url)], &[]).unwrap();
+        assert_eq!(config.get_keepalives_idle(), Duration::from_secs(90));
+        assert_eq!(config.get_keepalives_retries(), Some(9));
+        let unheard = Duration::from_secs(70);
+        assert_eq!(config.get_tcp_user_timeout(), Some(&unheard));
     }
 
     #[test]

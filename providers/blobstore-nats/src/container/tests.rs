@@ -3,7 +3,7 @@
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::object_store;
 use futures::stream;
-use lattice_nats_box::NatsBox;
+use lattice_nats_box::{NatsBox, NatsBoxOptions};
 use lattice_provider_sdk::blobstore::{BlobSettings, Upload};
 
 use super::*;
@@ -136,4 +136,48 @@ async fn a_read_of_what_was_deleted_does_not_wait() {
     let error = blob.unwrap().data.next().await.unwrap().unwrap_err();
     assert!(error.to_string().contains("replaced or deleted"), "{error}");
     assert_eq!(waiting(&container).await, 0);
+}
+
+/// What a server says that has stored something in a domain.
+fn stored_in(domain: &str) -> PublishAck {
+    let told = json!({"stream": "OBJ_c", "seq": 1, "domain": domain});
+    serde_json::from_value(told).unwrap()
+}
+
+/// The container `c`, as one sees it whose link says this domain, on a server that is in `hub` and is called
+/// `alias` too.
+async fn in_domain(said: &str) -> (NatsBox, Container) {
+    let options = NatsBoxOptions {
+        js_domain: Some("hub".to_owned()),
+        extra_config: "mappings { \"$JS.alias.API.>\": \"$JS.API.>\" }\n".to_owned(),
+        ..NatsBoxOptions::default()
+    };
+    let server = NatsBox::start_with(options).await.unwrap();
+    let backend = NatsBackend::on(server.client().await.unwrap(), Some(said));
+    let nats = Arc::new(Nats::new(backend, Some(said.to_owned())));
+    let container = Container::of(&nats, "c", WAIT).await.unwrap();
+    (server, container)
+}
+
+#[tokio::test]
+async fn another_name_for_a_domain_is_looked_up_once() {
+    let (_server, container) = in_domain("alias").await;
+    let config = object_store::Config {
+        bucket: "c".to_owned(),
+        ..object_store::Config::default()
+    };
+    let jetstream = container.nats.backend.jetstream();
+    jetstream.create_object_store(config).await.unwrap();
+    container.check_domain(&stored_in("hub")).await.unwrap();
+    // Nobody could say it again.
+    jetstream.delete_object_store("c").await.unwrap();
+    container.check_domain(&stored_in("hub")).await.unwrap();
+    let other = container.check_domain(&stored_in("leaf")).await;
+    assert!(other.is_err());
+}
+
+#[tokio::test]
+async fn what_was_stored_counts_where_nobody_says_in_which_domain() {
+    let (_server, container) = in_domain("mute").await;
+    container.check_domain(&stored_in("hub")).await.unwrap();
 }

@@ -81,8 +81,14 @@ impl Feed {
         })
     }
 
-    /// Puts every change into the line, until the subscription is lost.
-    pub(crate) async fn run(&mut self, line: &ChangeSender) {
+    /// Puts every change into the line, until the subscription is lost; says why it is of no use any
+    /// more, if the server told.
+    pub(crate) async fn run(
+        &mut self,
+        line: &ChangeSender,
+        connection: &Connection,
+        watched: &Watched,
+    ) -> Option<FeedError> {
         let Self {
             sink,
             messages,
@@ -98,19 +104,28 @@ impl Feed {
             }
         };
         tokio::select! {
-            () = read => {}
-            () = silence(sink) => {}
+            () = read => None,
+            why = silence(sink, connection, watched) => why,
         }
     }
 }
 
-/// Ends when the server does not answer any more.
-async fn silence(sink: &mut PubSubSink) {
+/// Ends when the server does not answer any more, or tells of no changes any more.
+async fn silence(
+    sink: &mut PubSubSink,
+    connection: &Connection,
+    watched: &Watched,
+) -> Option<FeedError> {
     loop {
         tokio::time::sleep(CHECK_PAUSE).await;
         let answer = tokio::time::timeout(CHECK_LIMIT, sink.ping::<redis::Value>()).await;
         if !matches!(answer, Ok(Ok(_))) {
-            return;
+            return None;
+        }
+        if let Ok(flags) = flags(connection).await
+            && let Err(quiet) = suffice(flags, watched)
+        {
+            return Some(quiet);
         }
     }
 }
@@ -124,17 +139,25 @@ fn read(prefix: &str, keys: &Namespace, message: &redis::Msg) -> Option<(String,
 
 /// Finds out whether the server tells of changes at all.
 async fn check_flags(connection: &Connection, watched: &Watched) -> Result<(), FeedError> {
-    let mut command = redis::cmd("CONFIG");
-    command.arg("GET").arg("notify-keyspace-events");
-    let answer: Result<(String, String), _> = connection.ask(&command).await;
-    let flags = match answer {
-        Ok((_, flags)) => flags,
+    match flags(connection).await {
+        Ok(flags) => suffice(flags, watched),
         // Some logins may not look; then it has to be taken on trust.
         Err(error) => {
             tracing::warn!(%error, "cannot find out whether Redis tells of changes");
-            return Ok(());
+            Ok(())
         }
-    };
+    }
+}
+
+/// Of which changes the server tells.
+async fn flags(connection: &Connection) -> Result<String, AskError> {
+    let mut command = redis::cmd("CONFIG");
+    command.arg("GET").arg("notify-keyspace-events");
+    let (_, flags): (String, String) = connection.ask(&command).await?;
+    Ok(flags)
+}
+
+fn suffice(flags: String, watched: &Watched) -> Result<(), FeedError> {
     if needs(watched).all(|letters| flags.contains(letters)) {
         return Ok(());
     }

@@ -6,8 +6,8 @@ use crate::error::LinkError;
 use crate::link::ProviderLink;
 use crate::settings::{InvalidSetting, Settings};
 
-/// The longest time to live: a hundred years.
-const LONGEST: u64 = 100 * 365 * 24 * 3600;
+/// The longest time to live in seconds: a hundred years. Some stores refuse a longer one.
+pub(super) const LONGEST: u64 = 100 * 365 * 24 * 3600;
 
 /// Refuses a link for another capability.
 ///

@@ -11,6 +11,7 @@ use super::bindings::exports::lattice::keyvalue::store::Handler as _;
 use super::bindings::exports::lattice::keyvalue::{atomics, store};
 use super::decimal::Addend;
 use super::lanes::{self, as_is, lanes};
+use super::link::LONGEST;
 use super::serve::Linked;
 use super::{Backend, KeyValueError, Outcome, Versioned};
 use crate::serving::Server;
@@ -86,7 +87,7 @@ impl<B: Backend> store::Handler<Context> for Linked<B> {
         value: Bytes,
         ttl_ms: Option<u64>,
     ) -> Answer<()> {
-        let ttl = ttl_ms.map(Duration::from_millis);
+        let ttl = ttl_ms.map(|ms| Duration::from_millis(ms).min(Duration::from_secs(LONGEST)));
         let work = async {
             let backend = self.of(&cx).await?;
             backend.set(&cx, &bucket, &key, value, ttl).await

@@ -85,6 +85,8 @@ pub(super) struct Manifest {
     pub(super) version: Option<String>,
     /// The name of its library, if it has one.
     pub(super) library: Option<String>,
+    /// The names that programs of it have, if there are any.
+    pub(super) programs: Vec<String>,
 }
 
 impl Manifest {
@@ -97,6 +99,9 @@ impl Manifest {
         let has_library = manifest["lib"].is_object() || folder.join("src/lib.rs").is_file();
         let usual = name.as_ref().map(|name| name.replace('-', "_"));
         let library = text(&manifest["lib"]["name"]).or(usual);
+        let named = manifest["bin"].as_array().into_iter().flatten();
+        let named = named.filter_map(|program| text(&program["name"]));
+        let programs = named.chain(name.clone()).collect();
         let version = match package["version"].is_object() {
             true => inherited_version(folder),
             false => text(&package["version"]),
@@ -105,6 +110,7 @@ impl Manifest {
             name,
             version,
             library: library.filter(|_| has_library),
+            programs,
         }
     }
 }

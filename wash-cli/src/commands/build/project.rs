@@ -23,6 +23,8 @@ pub(crate) struct Project {
     pub(crate) name: Option<String>,
     /// What the file of a component is called without its end.
     pub(crate) wasm_name: Option<String>,
+    /// What it may be called besides, where it is made of a program of Rust.
+    pub(crate) programs: Vec<String>,
     pub(crate) version: Option<String>,
     pub(crate) revision: Option<i32>,
     pub(crate) language: String,
@@ -161,6 +163,7 @@ impl Project {
             wit: folder.join("wit"),
             name: None,
             wasm_name: None,
+            programs: Vec::new(),
             version: None,
             revision: None,
             language: "rust".to_owned(),
@@ -196,12 +199,14 @@ impl Project {
             "rust" => Manifest::of(&folder),
             _ => Manifest::default(),
         };
+        let programs = manifest.programs;
         let name = file.name.or(manifest.name);
         Ok(Self {
             build_folder: Some(within(file.build, "build")),
             wit: within(file.wit, "wit"),
             folder,
             wasm_name: manifest.library.or_else(|| name.clone()),
+            programs,
             name,
             version: file.version.or(manifest.version),
             revision: file.revision,

@@ -25,13 +25,18 @@ pub(super) async fn run(
     given: &SigningArgs,
     ui: &Ui,
 ) -> Result<Output> {
+    // What cannot be put into an archive is not built in vain.
+    let archived = match &project.build_folder {
+        Some(folder) if signs => Some((folder, target(project.provider.rust_target.as_deref())?)),
+        _ => None,
+    };
     let program = build(project).await?;
-    let (path, done) = match &project.build_folder {
-        Some(folder) if signs => (
-            archive(project, &program, folder, given, ui)?,
+    let (path, done) = match archived {
+        Some((folder, target)) => (
+            archive(project, &program, target, folder, given, ui)?,
             "built and signed",
         ),
-        _ => (program, "built"),
+        None => (program, "built"),
     };
     let signed = done != "built";
     let shown = absolute(&path);
@@ -74,6 +79,7 @@ async fn build(project: &Project) -> Result<PathBuf> {
 fn archive(
     project: &Project,
     program: &Path,
+    target: String,
     folder: &Path,
     given: &SigningArgs,
     ui: &Ui,
@@ -85,7 +91,7 @@ fn archive(
     let vendor = section.vendor.as_deref().unwrap_or(NO_VENDOR);
     let making = Making {
         program,
-        target: target(section.rust_target.as_deref()),
+        target,
         metadata: ProviderMetadata {
             name: project.name.clone().or_else(|| Some(name.into_owned())),
             vendor: vendor.to_owned(),
@@ -117,18 +123,46 @@ fn can_be_read(wit: &Path, ui: &Ui) -> bool {
     }
 }
 
-/// The machine that a program for a target of Rust runs on.
-fn target(triple: Option<&str>) -> String {
+/// Systems as targets of Rust name them, and as hosts do. Those of Android name Linux, too.
+const SYSTEMS: [(&str, &str); 7] = [
+    ("android", "android"),
+    ("linux", "linux"),
+    ("darwin", "macos"),
+    ("windows", "windows"),
+    ("freebsd", "freebsd"),
+    ("netbsd", "netbsd"),
+    ("openbsd", "openbsd"),
+];
+
+/// The machine that a program for a target of Rust runs on, as hosts there call it.
+fn target(triple: Option<&str>) -> Result<String> {
     let Some(triple) = triple else {
-        return native_target();
+        return Ok(native_target());
     };
-    let arch = triple.split('-').next().unwrap_or_default();
-    let os = match triple {
-        apple if apple.contains("darwin") => "macos",
-        windows if windows.contains("windows") => "windows",
-        _ => "linux",
+    let (arch, rest) = triple.split_once('-').unwrap_or((triple, ""));
+    let found = SYSTEMS.iter().find(|(part, _)| rest.contains(part));
+    let Some((_, system)) = found else {
+        let text = format!("`{triple}` names no system that hosts run on");
+        return Err(CliError::new(Code::InvalidInput, text).hint(
+            "set `rust_target` under `[provider]` to a target as `rustc --print target-list` has \
+             it, or make the archive with `wash par create --arch …`",
+        ));
     };
-    format!("{arch}-{os}")
+    Ok(format!("{}-{system}", machine(arch)))
+}
+
+/// What hosts call the processor of a target of Rust, which says more of it.
+fn machine(arch: &str) -> &str {
+    match arch {
+        "i386" | "i486" | "i586" | "i686" => "x86",
+        "x86_64h" => "x86_64",
+        "arm64e" | "arm64ec" | "aarch64_be" => "aarch64",
+        "powerpc64le" => "powerpc64",
+        arm if arm.starts_with("arm") || arm.starts_with("thumb") => "arm",
+        risc if risc.starts_with("riscv64") => "riscv64",
+        risc if risc.starts_with("riscv32") => "riscv32",
+        same => same,
+    }
 }
 
 #[cfg(test)]
@@ -196,9 +230,20 @@ mod tests {
             ("aarch64-unknown-linux-musl", "aarch64-linux"),
             ("x86_64-apple-darwin", "x86_64-macos"),
             ("x86_64-pc-windows-gnu", "x86_64-windows"),
+            ("armv7-unknown-linux-gnueabihf", "arm-linux"),
+            ("riscv64gc-unknown-linux-gnu", "riscv64-linux"),
+            ("i686-unknown-linux-musl", "x86-linux"),
+            ("i586-pc-windows-msvc", "x86-windows"),
+            ("powerpc64le-unknown-linux-gnu", "powerpc64-linux"),
+            ("aarch64-linux-android", "aarch64-android"),
+            ("s390x-unknown-linux-gnu", "s390x-linux"),
         ] {
-            assert_eq!(target(Some(triple)), named);
+            assert_eq!(target(Some(triple)).unwrap(), named);
         }
-        assert_eq!(target(None), native_target());
+        assert_eq!(target(None).unwrap(), native_target());
+        for triple in ["x86_64-unknown-none", "linux", ""] {
+            let refused = target(Some(triple)).unwrap_err();
+            assert_eq!(refused.code(), Code::InvalidInput, "{triple}");
+        }
     }
 }

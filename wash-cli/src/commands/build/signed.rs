@@ -6,6 +6,7 @@ use lattice_claims::ComponentMetadata;
 use lattice_claims::component::ValidTimes;
 use lattice_claims::epoch_seconds;
 
+use super::Built;
 use super::project::Project;
 use crate::commands::claims::Signing;
 use crate::error::Result;
@@ -15,20 +16,18 @@ use crate::output::Ui;
 /// Signs a component of the project; gives the file that was written.
 pub(super) fn sign(
     project: &Project,
-    artifact: &Path,
+    built: &Built,
     given: &SigningArgs,
     ui: &Ui,
 ) -> Result<PathBuf> {
     let keys = project.keys(given, project.component.key_directory.as_deref());
     let destination = project.component.destination.as_ref();
     let destination = destination.map(|path| project.folder.join(path));
-    if let Some(parent) = destination.as_deref().and_then(Path::parent) {
-        crate::lattice_dir::create_folder(parent)?;
-    }
     let signing = Signing {
-        file: artifact,
+        file: &built.component,
+        named: &built.artifact,
         destination,
-        metadata: metadata(project, artifact),
+        metadata: metadata(project, &built.artifact),
         times: ValidTimes {
             now: epoch_seconds(),
             expires: None,

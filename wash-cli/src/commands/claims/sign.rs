@@ -84,7 +84,9 @@ impl About {
 #[derive(Debug)]
 pub(crate) struct Signing<'a> {
     pub(crate) file: &'a Path,
-    /// The file to write, if not that of the same name with `_s` added.
+    /// The file after which the key of the component and the signed file are called.
+    pub(crate) named: &'a Path,
+    /// The file to write, if not that name with `_s` added.
     pub(crate) destination: Option<PathBuf>,
     pub(crate) metadata: ComponentMetadata,
     pub(crate) times: ValidTimes,
@@ -113,6 +115,7 @@ pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Output> {
     };
     let signing = Signing {
         file,
+        named: file,
         destination: args.destination.clone().or_else(usual),
         metadata: about.metadata(&name),
         times,
@@ -148,7 +151,7 @@ impl Signing<'_> {
             return Err(CliError::new(Code::NotAnArtifact, text)
                 .hint("providers are signed by `wash par create`"));
         }
-        let stem = stem(file);
+        let stem = stem(self.named);
         let issuer = self.keys.issuer(KeyKind::Account, ui)?;
         let subject = self.keys.subject(&stem, KeyKind::Component, ui)?;
         let signed = sign_component(&wasm, self.metadata, &issuer, &subject, self.times);
@@ -156,9 +159,12 @@ impl Signing<'_> {
             let text = format!("could not sign `{}`", file.display());
             CliError::new(Code::NotAnArtifact, text).cause(message_chain(&error))
         })?;
-        let usual = || file.with_file_name(format!("{stem}_s.wasm"));
+        let usual = || self.named.with_file_name(format!("{stem}_s.wasm"));
         let destination = self.destination.unwrap_or_else(usual);
-        std::fs::write(&destination, signed).map_err(|error| {
+        let folder = destination.parent().unwrap_or(Path::new(""));
+        let written = std::fs::create_dir_all(folder);
+        let written = written.and_then(|()| std::fs::write(&destination, signed));
+        written.map_err(|error| {
             let text = format!("could not write `{}`", destination.display());
             CliError::io(text, &error)
         })?;

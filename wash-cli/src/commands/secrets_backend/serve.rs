@@ -82,11 +82,15 @@ pub(super) async fn run(args: Args) -> Result<Output> {
     let trusted_hosts = public_keys(&args.trusted_hosts)?;
     let settings = args.backend.connection.given().settle()?;
     let (nats, _rotation) = connect_for_long(&settings).await?;
+    let js_domain = domain(args.backend.connection.js_domain);
+    if let Some(domain) = &js_domain {
+        eprint_line(&format!("the buckets are in JetStream domain `{domain}`"));
+    }
     let (name, topic) = (args.backend.name, args.backend.subject_base);
     let config = BackendConfig {
         topic: topic.clone(),
         name: name.clone(),
-        js_domain: settings.js_domain.clone(),
+        js_domain,
         bucket: args.secrets_bucket,
         history: args.max_secret_history,
         transit,
@@ -138,6 +142,12 @@ impl Args {
     }
 }
 
+/// The domain of the buckets. As for hosts it is not that of a context: the buckets would be others
+/// where another context is chosen.
+fn domain(given: Option<String>) -> Option<String> {
+    given.filter(|domain| !domain.is_empty())
+}
+
 fn public_keys(texts: &[String]) -> Result<Vec<PublicKey>> {
     let keys = texts.iter().map(|text| {
         PublicKey::parse(text.trim()).map_err(|error| {
@@ -151,8 +161,8 @@ fn explain(error: &ServeError) -> CliError {
     let (code, hint) = match error {
         ServeError::Bucket(_) => (
             Code::NatsServerFailed,
-            "check that JetStream is on, in the domain of `--js-domain` if one is named, and that the \
-             user may use the buckets",
+            "check that JetStream is on, in the domain of `--js-domain` or WASMCLOUD_JS_DOMAIN if one \
+             is named (that of a context does not count), and that the user may use the buckets",
         ),
         ServeError::Vault(_) => (
             Code::InvalidInput,
@@ -183,5 +193,11 @@ mod tests {
         let given = command.try_get_matches_from(given.split(' ')).unwrap();
         let domain = given.get_one::<String>("js_domain");
         assert_eq!(domain.map(String::as_str), Some("hub"));
+    }
+
+    #[test]
+    fn a_domain_without_a_name_is_that_of_the_server() {
+        assert_eq!(domain(Some(String::new())), None);
+        assert_eq!(domain(Some("hub".into())).as_deref(), Some("hub"));
     }
 }

@@ -223,6 +223,7 @@ async fn start(
     dir: &LatticeDir,
 ) -> Result<Broker> {
     let port = server.port();
+    let before = dir.noted_config();
     let program = server::find(args.server.nats_server.as_deref())?;
     create_folder(&dir.jetstream())?;
     let config = match &args.nats_config_file {
@@ -255,36 +256,34 @@ async fn start(
         CliError::new(Code::NatsServerFailed, text).caused_by(&error)
     })?;
     // Recorded before it answers: whoever interrupts us now finds it by its pid file.
-    let recorded = record(&child, port, dir);
+    let own_config = args.nats_config_file.is_none();
+    let recorded = record(&child, port, own_config, dir);
     let ready = match recorded {
         Ok(()) => until_ready(&mut child, server, dir).await,
         Err(error) => Err(error),
     };
     match ready {
-        Ok(()) => {
-            if args.nats_config_file.is_some() {
-                // One that is left from before would say that the data lies where ours has it.
-                let _ = std::fs::remove_file(dir.nats_config());
-            }
-            Ok(Broker {
-                port,
-                started: true,
-            })
-        }
+        Ok(()) => Ok(Broker {
+            port,
+            started: true,
+        }),
         Err(error) => {
             // It is no use half started; the first error is the one to report.
             let _ = child.kill().await;
-            dir.forget_broker();
+            dir.forget_broker_with(before);
             Err(error)
         }
     }
 }
 
-fn record(child: &Child, port: u16, dir: &LatticeDir) -> Result<()> {
+fn record(child: &Child, port: u16, own_config: bool, dir: &LatticeDir) -> Result<()> {
     let pid = child.id().ok_or_else(|| failed(dir, None))?;
-    ProcessRecord::of(pid, port)
-        .and_then(|record| dir.record_broker(&record))
-        .map_err(|error| CliError::io("could not write the pid file of nats-server", &error))
+    let io = |error| CliError::io("could not write the pid file of nats-server", &error);
+    let record = ProcessRecord {
+        own_config: Some(own_config),
+        ..ProcessRecord::of(pid, port).map_err(io)?
+    };
+    dir.record_broker(&record).map_err(io)
 }
 
 async fn until_ready(child: &mut Child, server: &ServerAddress, dir: &LatticeDir) -> Result<()> {

@@ -105,7 +105,8 @@ impl Secure {
             config: keys.config(&folder)?,
             account: keys.account.public_key(),
             cluster: seeds.cluster.clone(),
-            has_data: dir.broker().is_none() || is_in(&dir.nats_config(), &keys.data.public_key()),
+            has_data: dir.broker().is_none()
+                || dir.has_own_config() && is_in(&dir.nats_config(), &keys.data.public_key()),
             folder,
         };
         secure.certificates(&seeds.authority, host)?;

@@ -10,8 +10,7 @@ use super::{Problem, source};
 
 pub(super) fn check(root: &Path, files: &[PathBuf]) -> Result<Vec<Problem>> {
     let roots = source::crate_roots(&source::packages(root)?);
-    let reached = reach(&roots)?;
-    let mut problems = Vec::new();
+    let (reached, mut problems) = reach(&roots)?;
     for file in files {
         let canonical = fs::canonicalize(file)?;
         if !reached.contains(&canonical) {
@@ -31,19 +30,33 @@ pub(super) fn check(root: &Path, files: &[PathBuf]) -> Result<Vec<Problem>> {
     Ok(problems)
 }
 
-/// Follows the `mod` lines from the crate roots.
-fn reach(roots: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
+/// Follows the `mod` lines from the crate roots; tells of each `#[path]` that leads nowhere.
+///
+/// Not all crates are built with each change: the fuzz targets name files of others, which move.
+fn reach(roots: &[PathBuf]) -> Result<(BTreeSet<PathBuf>, Vec<Problem>)> {
     let mut reached = BTreeSet::new();
+    let mut problems = Vec::new();
     let mut open: Vec<(PathBuf, bool)> = roots.iter().map(|root| (root.clone(), true)).collect();
     while let Some((file, is_root)) = open.pop() {
         if !reached.insert(file.clone()) {
             continue;
         }
         for module in declared(&read(&file)?) {
-            open.extend(module.file_below(&file, is_root).map(|path| (path, false)));
+            match (module.file_below(&file, is_root), &module.path) {
+                (Some(found), _) => open.push((found, false)),
+                (None, Some(path)) => problems.push(Problem::file(
+                    &file,
+                    format!(
+                        "has a module `{}` at `{path}`, which is not there",
+                        module.name
+                    ),
+                )),
+                // A module without a file of its own, such as one that a macro makes.
+                (None, None) => {}
+            }
         }
     }
-    Ok(reached)
+    Ok((reached, problems))
 }
 
 fn read(file: &Path) -> Result<String> {
@@ -155,6 +168,22 @@ mod tests {
         let modules = declared("#[path = \"other/file.rs\"]\n#[cfg(test)]\nmod one;\nmod two;\n");
         assert_eq!(modules[0].path.as_deref(), Some("other/file.rs"));
         assert_eq!(modules[1].path, None);
+    }
+
+    #[test]
+    fn a_path_that_leads_nowhere_is_a_problem() {
+        let folder = std::env::temp_dir().join(format!("lattice-tidy-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let root = folder.join("target.rs");
+        let text = "#[path = \"here.rs\"]\nmod one;\n#[path = \"../gone/away.rs\"]\nmod two;\n";
+        fs::write(&root, text).unwrap();
+        fs::write(folder.join("here.rs"), "//! Here.\n").unwrap();
+        let found = reach(std::slice::from_ref(&root));
+        fs::remove_dir_all(&folder).unwrap();
+        let (reached, problems) = found.unwrap();
+        assert_eq!(reached.len(), 2);
+        let text = "has a module `two` at `../gone/away.rs`, which is not there";
+        assert_eq!(problems, [Problem::file(&root, text)]);
     }
 
     #[test]

@@ -405,6 +405,7 @@ async fn open(
             function,
             results: &results,
             by_host: false,
+            again: version > first,
         };
         match outbound
             .call_streaming(target, params.clone(), Vec::new(), &paths)
@@ -416,4 +417,29 @@ async fn open(
         }
     }
     Err("no version of the blobstore interface is served".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Unserved;
+
+    #[tokio::test]
+    async fn an_older_version_is_asked_as_a_further_form_of_the_same_call() {
+        let (unserved, outbound) = Unserved::reached();
+        let params = ("box".to_owned(),);
+        let (results, names) = (outcome::<(), String>(), || Plan::String);
+        let create = blobstore("create-container");
+        let (version, _) = create
+            .call_versioned::<(), String>(&outbound, &results, &params)
+            .await;
+        let opened = open(&outbound, "list-container-objects", &params, names, 0).await;
+        let known = open(&outbound, "list-container-objects", &params, names, version).await;
+        assert!(version == 1 && opened.is_err() && known.is_err());
+        let forms = [(0, false), (1, true), (0, false), (1, true), (1, false)];
+        assert_eq!(
+            unserved.asked(),
+            forms.map(|(version, again)| (INSTANCES[version].to_owned(), again))
+        );
+    }
 }

@@ -262,6 +262,7 @@ async fn upload(
             function: "write-container-data",
             results: &results,
             by_host: false,
+            again: version > first,
         };
         let streams = vec![(path(&[1]), pipe.read())];
         let paths = [path(&[0])];

@@ -140,8 +140,9 @@ async fn list_by_number(
         Err(_) => Err(Error::Other(format!("`{text}` is no cursor of this store"))),
     };
     let params = (bucket, cursor.map(number).transpose()?);
-    let page: Result<KeyResponse, Error> =
-        store("list-keys").call(outbound, results, &params).await;
+    let page: Result<KeyResponse, Error> = store("list-keys")
+        .call_again(outbound, results, &params)
+        .await;
     let page = page?;
     Ok(TextResponse {
         keys: page.keys,
@@ -179,7 +180,7 @@ async fn add_unsigned(
         Error::Other(format!("{why}: `{key}` stays as it is"))
     })?;
     let params = (bucket, key, delta);
-    let sum: Result<u64, Error> = INCREMENT.call(outbound, results, &params).await;
+    let sum: Result<u64, Error> = INCREMENT.call_again(outbound, results, &params).await;
     let (sum, (_, key, _)) = (sum?, params);
     let beyond = |_| {
         Error::Other(format!(
@@ -219,6 +220,32 @@ fn of_each_key(keys: Vec<String>, entries: Entries) -> Vec<(String, Option<Bytes
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Unserved;
+
+    #[tokio::test]
+    async fn the_first_draft_is_asked_as_a_further_form_of_the_same_call() {
+        let (unserved, outbound) = Unserved::reached();
+        let params = ("b".to_owned(), None::<String>);
+        let results = outcome::<TextResponse, Error>();
+        let asked = ask::<_, keyvalue::TextPage, TextResponse>(&outbound, LIST, &results, params);
+        let Err((params, _)) = asked.await else {
+            panic!("nobody serves it");
+        };
+        let results = outcome::<KeyResponse, Error>();
+        let listed = list_by_number(&outbound, &results, params).await;
+        let params = ("b".to_owned(), "k".to_owned(), 1);
+        let sum = add_unsigned(&outbound, &outcome::<u64, Error>(), params).await;
+        assert!(listed.is_err() && sum.is_err());
+        let expected = [
+            ("lattice:keyvalue/store@0.1.0", false),
+            ("wrpc:keyvalue/store@0.2.0-draft", true),
+            ("wrpc:keyvalue/atomics@0.2.0-draft", true),
+        ];
+        assert_eq!(
+            unserved.asked(),
+            expected.map(|(form, again)| (form.to_owned(), again))
+        );
+    }
 
     #[test]
     fn each_key_is_answered_for() {

@@ -111,7 +111,7 @@ impl Road {
     pub(super) async fn publish(&self, topic: String, message: &Message) -> Result<(), Error> {
         let not_served = match message.is_plain() || self.is_plain().await {
             true => None,
-            false => match self.publish_own(&topic, message).await {
+            false => match self.publish_own(&topic, message, false).await {
                 Ok(sent) => return sent,
                 Err(not_served) => Some(not_served),
             },
@@ -123,13 +123,14 @@ impl Road {
             reply_to: None,
         },);
         let shape = &self.shapes.plain_sent;
-        let plainly = self.call(CONSUMER, "publish", shape, &params).await;
+        let again = not_served.is_some();
+        let plainly = self.call(CONSUMER, "publish", shape, &params, again).await;
         match &plainly {
-            Err(error) if is_nowhere(error) && not_served.is_none() => {
-                let own = self.publish_own(&topic, message).await;
+            Err(error) if is_nowhere(error) && !again => {
+                let own = self.publish_own(&topic, message, true).await;
                 own.unwrap_or_else(|_| self.plainly(plainly, shape, false))
             }
-            _ => self.plainly(plainly, shape, not_served.is_some()),
+            _ => self.plainly(plainly, shape, again),
         }
     }
 
@@ -137,9 +138,11 @@ impl Road {
         &self,
         topic: &str,
         message: &Message,
+        again: bool,
     ) -> Result<Result<(), Error>, NotServed> {
         let params = (message.sent_to(topic.to_owned()),);
-        self.own("publish", &self.shapes.sent, &params).await
+        let shape = &self.shapes.sent;
+        self.own("publish", shape, &params, again).await
     }
 
     /// Sends a request, and waits for its answers.
@@ -158,7 +161,7 @@ impl Road {
                 let message = message.sent_to(topic.clone());
                 let params = (message, wanted.millis(), wanted.replies);
                 let shape = &self.shapes.answers;
-                match self.own("request", shape, &params).await {
+                match self.own("request", shape, &params, false).await {
                     Ok(answers) => return answers,
                     Err(not_served) => Some(not_served),
                 }
@@ -186,8 +189,9 @@ impl Road {
         let began = Instant::now();
         let params = (topic, message.data(), wanted.millis());
         let shape = &self.shapes.plain_answer;
-        let reply = self.call(CONSUMER, "request", shape, &params).await;
-        let answer: Result<BrokerMessage, Error> = self.plainly(reply, shape, not_served.is_some());
+        let again = not_served.is_some();
+        let reply = self.call(CONSUMER, "request", shape, &params, again);
+        let answer: Result<BrokerMessage, Error> = self.plainly(reply.await, shape, again);
         match answer {
             Ok(answer) => Ok(vec![OwnMessage::from(answer)]),
             // A text, of which only the time tells what it means.
@@ -207,7 +211,7 @@ impl Road {
 
     /// Whether the provider does not say that it serves our own form.
     async fn is_silent(&self) -> bool {
-        let asked = self.call(PRODUCER, OFFERED, &self.shapes.offered, &());
+        let asked = self.call(PRODUCER, OFFERED, &self.shapes.offered, &(), false);
         let known = match tokio::time::timeout(SAID, asked).await {
             // Rules that know nothing of the question refuse it, now and whenever it is asked.
             Ok(Ok(_) | Err(InvokeError::Denied { .. })) => Known::Own,
@@ -238,14 +242,16 @@ impl Road {
             .map_or(self.lookup, |parts| parts.0)
     }
 
-    /// Calls a function of our own package.
+    /// Calls a function of our own package; `again` says whether that of 1.x was tried before.
     async fn own<T: Wire>(
         &self,
         function: &str,
         results: &Shape,
         params: &impl WireList,
+        again: bool,
     ) -> Result<Result<T, Error>, NotServed> {
-        match self.call(PRODUCER, function, results, params).await {
+        let called = self.call(PRODUCER, function, results, params, again);
+        match called.await {
             Err(error) if is_nowhere(&error) => Err(NotServed(error)),
             // It is late, or of 1.x: where somebody listens to all calls, NATS does not say that
             // nobody serves one.
@@ -284,6 +290,7 @@ impl Road {
         function: &str,
         results: &Shape,
         params: &impl WireList,
+        again: bool,
     ) -> Result<Bytes, InvokeError> {
         let target = Target {
             lookup: self.lookup,
@@ -292,6 +299,7 @@ impl Road {
             results,
             // Guests ask for nothing of the kind here.
             by_host: function == OFFERED,
+            again,
         };
         self.outbound.call(target, params.to_bytes()).await
     }

@@ -27,16 +27,18 @@ async fn a_rate_counts_what_passes_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_went_nowhere_and_is_made_again_counts_once() {
-    let gate = gate("wasi:keyvalue/store,batch", json!({"rate": "3/h"}));
+async fn a_call_that_is_made_again_in_another_form_counts_once_and_is_checked_again() {
+    let gate = gate(
+        "wasi:keyvalue/store,batch",
+        json!({"rate": "3/h", "within": ["shop"]}),
+    );
     let ask = |count| gate.check(BATCH, "get-many", &batch(&["shop"], count));
-    assert!(ask(3).is_ok());
-    gate.uncount(BATCH, "get-many", &batch(&["shop"], 3));
-    assert!(ask(1).is_ok());
-    gate.uncount(BATCH, "get-many", &batch(&["shop"], 1));
-    // No more comes back than was there.
-    gate.uncount(BATCH, "get-many", &batch(&["shop"], 3));
-    assert!(ask(3).is_ok());
+    let again = |bucket| gate.check_again(BATCH, "get-many", &batch(&[bucket], 2));
+    assert!(ask(2).is_ok() && again("shop").is_ok());
+    let Err(InvokeError::Denied { .. }) = again("other") else {
+        panic!("the rules are about every form");
+    };
+    assert!(ask(1).is_ok() && again("shop").is_ok());
     let Err(InvokeError::Limited { .. }) = ask(1) else {
         panic!("three pass, and no fourth one");
     };

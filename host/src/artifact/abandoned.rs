@@ -1,0 +1,107 @@
+//! Unpacked programs whose hosts were killed.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// How the names of folders begin that hold an unpacked program.
+pub(super) const PREFIX: &str = "lattice-provider-";
+
+/// How old a folder is at least that may be taken for left behind: the host that has made a younger
+/// one may not hold it yet.
+const SETTLED: Duration = Duration::from_secs(60);
+
+/// Holds a folder for as long as the file is open, and no longer than this process lives. Some of what
+/// cleans up among the temporary files leaves such a folder alone, too.
+pub(super) fn hold(folder: &Path) -> io::Result<File> {
+    let file = File::open(folder)?;
+    if let Err(error) = file.try_lock() {
+        // Where nobody can hold a folder, none is taken for left behind.
+        tracing::debug!(%error, folder = %folder.display(), "could not hold a folder");
+    }
+    Ok(file)
+}
+
+/// Removes what hosts of this user have unpacked that were killed since.
+pub(crate) fn remove_abandoned() {
+    remove_in(&std::env::temp_dir(), SystemTime::now());
+}
+
+fn remove_in(place: &Path, now: SystemTime) {
+    let entries = match std::fs::read_dir(place) {
+        Ok(entries) => entries,
+        Err(error) => {
+            tracing::debug!(%error, place = %place.display(), "could not look for old programs");
+            return;
+        }
+    };
+    for entry in entries.flatten() {
+        let (name, path) = (entry.file_name(), entry.path());
+        let is_ours = name.to_str().is_some_and(|name| name.starts_with(PREFIX));
+        if !is_ours || !is_settled(&path, now) {
+            continue;
+        }
+        // Held here until it is gone.
+        let Some(_held) = abandoned(&path) else {
+            continue;
+        };
+        match std::fs::remove_dir_all(&path) {
+            Ok(()) => tracing::debug!(path = %path.display(), "removed an abandoned program"),
+            Err(error) => {
+                tracing::debug!(%error, path = %path.display(), "could not remove a program");
+            }
+        }
+    }
+}
+
+/// Whether a folder of this user is at a path, since some time.
+fn is_settled(path: &Path, now: SystemTime) -> bool {
+    let Ok(data) = std::fs::symlink_metadata(path) else {
+        return false;
+    };
+    let since = data.modified().ok();
+    let age = since.and_then(|since| now.duration_since(since).ok());
+    data.is_dir()
+        && data.uid() == rustix::process::geteuid().as_raw()
+        && age.is_some_and(|age| age > SETTLED)
+}
+
+/// A folder that no host holds.
+fn abandoned(path: &Path) -> Option<File> {
+    let file = File::open(path).ok()?;
+    file.try_lock().ok()?;
+    Some(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_that_no_host_holds_are_removed_and_nothing_else() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        let folders = [
+            "lattice-provider-left",
+            "lattice-provider-held",
+            "of-others",
+        ];
+        for name in folders {
+            std::fs::create_dir(at(name)).unwrap();
+            std::fs::write(at(name).join("provider"), "x").unwrap();
+        }
+        std::fs::write(at("lattice-provider-file"), "").unwrap();
+        let _held = hold(&at("lattice-provider-held")).unwrap();
+        let is_there = || {
+            let [left, held, of_others] = folders;
+            [left, held, of_others, "lattice-provider-file"].map(|name| at(name).exists())
+        };
+        // One that a host is just making would be as young.
+        remove_in(place.path(), SystemTime::now());
+        assert_eq!(is_there(), [true; 4]);
+        remove_in(place.path(), SystemTime::now() + 2 * SETTLED);
+        assert_eq!(is_there(), [false, true, true, true]);
+    }
+}
