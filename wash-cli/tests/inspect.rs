@@ -102,6 +102,26 @@ fn a_changed_component_says_that_its_claims_do_not_hold() {
 }
 
 #[test]
+fn a_token_that_cannot_be_decoded_is_printed_and_told_of() {
+    let home = Home::new();
+    let bytes = wasm::with_token(&component(), "no.token\u{1b}[8m").unwrap();
+    home.file("demo.wasm", bytes);
+    for (option, shown) in [
+        ("--jwt-only", "no.token\\u{1b}[8m\n"),
+        ("--wit", "world root {"),
+    ] {
+        let outcome = home.wash(&format!("inspect demo.wasm {option}"));
+        assert_eq!(outcome.code, Some(8), "{outcome}");
+        assert!(outcome.stdout.contains(shown), "{outcome}");
+        let told = "the claims of `demo.wasm` do not hold";
+        assert!(outcome.stderr.contains(told), "{outcome}");
+    }
+    let outcome = home.wash("inspect demo.wasm");
+    assert_eq!(outcome.code, Some(8), "{outcome}");
+    assert!(outcome.stdout.is_empty(), "{outcome}");
+}
+
+#[test]
 fn a_component_without_claims_is_an_error_only_for_scripts_of_1x() {
     let home = Home::new();
     home.file("demo.wasm", component());

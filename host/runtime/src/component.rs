@@ -115,13 +115,9 @@ impl Component {
         let parts = plan.parts(export, &params)?;
         let deadline = cx.deadline;
         let room = &self.0.instance_pool.shared().runtime.value_room;
-        let called = async {
-            // Before it takes an instance, which others can use while this one waits.
-            let room = room.take(parts).await;
-            let _room = room.map_err(|Full| CallError::NoRoom)?;
-            self.run(plan, cx, params).await
-        };
-        timeout_at(deadline, called)
+        // Before it takes an instance, of which a call that is refused has no need.
+        let _room = room.take(parts).map_err(|Full| CallError::NoRoom)?;
+        timeout_at(deadline, self.run(plan, cx, params))
             .await
             .unwrap_or(Err(CallError::Deadline))
     }

@@ -9,6 +9,12 @@ use std::time::{Duration, SystemTime};
 /// How the names of folders begin that hold an unpacked program.
 pub(super) const PREFIX: &str = "lattice-provider-";
 
+/// How many letters and digits follow, which `tempfile` draws.
+const DRAWN: usize = 6;
+
+/// The file in such a folder.
+const PROGRAM: &str = "provider";
+
 /// How old a folder is at least that may be taken for left behind: the host that has made a younger
 /// one may not hold it yet.
 const SETTLED: Duration = Duration::from_secs(60);
@@ -39,21 +45,46 @@ fn remove_in(place: &Path, now: SystemTime) {
     };
     for entry in entries.flatten() {
         let (name, path) = (entry.file_name(), entry.path());
-        let is_ours = name.to_str().is_some_and(|name| name.starts_with(PREFIX));
-        if !is_ours || !is_settled(&path, now) {
+        if !name.to_str().is_some_and(is_drawn) || !is_settled(&path, now) {
             continue;
         }
         // Held here until it is gone.
         let Some(_held) = abandoned(&path) else {
             continue;
         };
-        match std::fs::remove_dir_all(&path) {
-            Ok(()) => tracing::debug!(path = %path.display(), "removed an abandoned program"),
+        match remove(&path) {
+            Ok(true) => tracing::debug!(path = %path.display(), "removed an abandoned program"),
+            Ok(false) => tracing::debug!(path = %path.display(), "left a folder of others alone"),
             Err(error) => {
                 tracing::debug!(%error, path = %path.display(), "could not remove a program");
             }
         }
     }
+}
+
+/// Whether a host may have given a folder this name.
+fn is_drawn(name: &str) -> bool {
+    let drawn = name.strip_prefix(PREFIX).map(str::as_bytes);
+    drawn.is_some_and(|drawn| drawn.len() == DRAWN && drawn.iter().all(u8::is_ascii_alphanumeric))
+}
+
+/// Removes a folder with nothing but a program in it, and says whether it is one. Users give such names
+/// to folders of their own, too: whatever else is in one stays.
+fn remove(folder: &Path) -> io::Result<bool> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name() != PROGRAM || !entry.file_type()?.is_file() {
+            return Ok(false);
+        }
+    }
+    if let Err(error) = std::fs::remove_file(folder.join(PROGRAM))
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    // What has come meanwhile keeps it.
+    std::fs::remove_dir(folder)?;
+    Ok(true)
 }
 
 /// Whether a folder of this user is at a path, since some time.
@@ -84,24 +115,57 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let at = |name: &str| place.path().join(name);
         let folders = [
-            "lattice-provider-left",
-            "lattice-provider-held",
+            "lattice-provider-Left01",
+            "lattice-provider-Held01",
             "of-others",
         ];
         for name in folders {
             std::fs::create_dir(at(name)).unwrap();
             std::fs::write(at(name).join("provider"), "x").unwrap();
         }
-        std::fs::write(at("lattice-provider-file"), "").unwrap();
-        let _held = hold(&at("lattice-provider-held")).unwrap();
+        std::fs::write(at("lattice-provider-File01"), "").unwrap();
+        let _held = hold(&at("lattice-provider-Held01")).unwrap();
         let is_there = || {
             let [left, held, of_others] = folders;
-            [left, held, of_others, "lattice-provider-file"].map(|name| at(name).exists())
+            [left, held, of_others, "lattice-provider-File01"].map(|name| at(name).exists())
         };
         // One that a host is just making would be as young.
         remove_in(place.path(), SystemTime::now());
         assert_eq!(is_there(), [true; 4]);
         remove_in(place.path(), SystemTime::now() + 2 * SETTLED);
         assert_eq!(is_there(), [false, true, true, true]);
+    }
+
+    #[test]
+    fn folders_of_users_with_such_names_stay() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        let named = ["lattice-provider-template", "lattice-provider-my_own"];
+        let filled = ["lattice-provider-Clone1", "lattice-provider-Deep01"];
+        for name in named.into_iter().chain(filled) {
+            std::fs::create_dir(at(name)).unwrap();
+        }
+        let [clone, deep] = filled.map(at);
+        for file in ["provider", "README.md"] {
+            std::fs::write(clone.join(file), "x").unwrap();
+        }
+        std::fs::create_dir(deep.join("provider")).unwrap();
+        // Killed before its host had written the program.
+        std::fs::create_dir(at("lattice-provider-Empty1")).unwrap();
+        remove_in(place.path(), SystemTime::now() + 2 * SETTLED);
+        for path in [at(named[0]), at(named[1]), clone.join("provider"), deep] {
+            assert!(path.exists(), "{}", path.display());
+        }
+        assert!(!at("lattice-provider-Empty1").exists());
+    }
+
+    #[test]
+    fn what_a_host_unpacks_is_known_again() {
+        let (_unpacked, path) = crate::artifact::write_program(&b"x"[..]).unwrap();
+        let folder = path.parent().unwrap();
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        assert!(is_drawn(name), "{name}");
+        assert!(remove(folder).unwrap());
+        assert!(!folder.exists());
     }
 }

@@ -249,32 +249,6 @@ async fn a_component_whose_subject_nats_refuses_does_not_start_and_the_subject_i
 }
 
 #[tokio::test]
-async fn an_error_that_is_longer_than_nats_takes_is_told_in_part() {
-    let mut place = Place::new().await;
-    let imports: String = (0..16)
-        .map(|number| {
-            format!(
-                "(import \"m{number}-{}\" (core module))",
-                "a".repeat(90_000)
-            )
-        })
-        .collect();
-    let image = place.image_of("many.wasm", &format!("(component {imports})"));
-    place.scale(&image, 1);
-    let told = place.told().await.unwrap_err();
-    assert!(
-        told.contains("imports what no link can provide: `m0-aaa"),
-        "{}",
-        &told[..200]
-    );
-    assert!(
-        told.len() > 16_000 && told.len() <= 16 << 10,
-        "{}",
-        told.len()
-    );
-}
-
-#[tokio::test]
 async fn a_scale_to_another_image_that_is_not_to_be_had_changes_nothing() {
     let mut place = Place::new().await;
     let old = place.image("old.wasm");

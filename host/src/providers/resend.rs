@@ -104,6 +104,8 @@ impl Worker {
             if self.own_secrets().is_some() {
                 self.tell_secrets().await;
             }
+            // Those that it has may end before there are new ones again.
+            self.renew().await;
             self.link_publisher.heard(heard).await;
         }
     }

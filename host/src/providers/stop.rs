@@ -6,17 +6,23 @@
 )]
 
 use std::error::Error;
+use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, Request};
+use async_nats::{Client, Request, RequestErrorKind};
 use bytes::Bytes;
 use lattice_core::provider::ShutdownRequest;
 use lattice_core::subject::ProviderSubjects;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::ProviderDeps;
 use super::life::Life;
 use super::slot::StopProvider;
+
+/// How long NATS may be away, or take to answer, before it counts as away; less where little time is left.
+const BRIEFLY: Duration = Duration::from_secs(1);
+/// How often it is looked whether it is back.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Has a process end without a word over NATS, and kills it when it does not until the deadline.
 pub(crate) async fn interrupt(mut life: Life, wish: &StopProvider) {
@@ -27,10 +33,12 @@ pub(crate) async fn interrupt(mut life: Life, wish: &StopProvider) {
     }
 }
 
-/// Asks the provider to end, waits for it until the deadline, and kills it then.
+/// Asks the provider to end, waits for it until the deadline, and kills it then. `own` is where it alone
+/// is asked for its health, unless it is of the old generation.
 pub(crate) async fn shut_down(
     deps: &ProviderDeps,
     subjects: &ProviderSubjects,
+    own: Option<&str>,
     mut life: Life,
     wish: StopProvider,
 ) {
@@ -39,7 +47,7 @@ pub(crate) async fn shut_down(
             // It hears of it without NATS, too.
             inside.stop.cancel();
         } else {
-            ask(deps, subjects, &mut life, wish.deadline).await?;
+            ask(deps, subjects, own, &mut life, wish.deadline).await?;
         }
         life.ended().await;
         Ok::<_, Box<dyn Error + Send + Sync>>(())
@@ -57,6 +65,7 @@ pub(crate) async fn shut_down(
 async fn ask(
     deps: &ProviderDeps,
     subjects: &ProviderSubjects,
+    own: Option<&str>,
     life: &mut Life,
     deadline: Instant,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
@@ -73,7 +82,7 @@ async fn ask(
         asked = deps.nats.send_request(subjects.shutdown(), request) => {
             asked?;
         }
-        () = unheard(&deps.nats, deadline) => {
+        () = unheard(&deps.nats, own, deadline) => {
             tracing::debug!("NATS is away: interrupting a provider");
             life.interrupt();
         }
@@ -82,15 +91,87 @@ async fn ask(
 }
 
 /// Resolves where NATS is away, now or at half of the time: who is asked then does not hear it.
-async fn unheard(nats: &Client, deadline: Instant) {
-    let is_away = || nats.connection_state() != State::Connected;
-    if is_away() {
+async fn unheard(nats: &Client, own: Option<&str>, deadline: Instant) {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let briefly = BRIEFLY.min(left / 4);
+    if !is_connected_within(nats, briefly).await {
         return;
     }
-    let left = deadline.saturating_duration_since(Instant::now());
-    sleep(left / 2).await;
-    if !is_away() {
+    sleep_until(deadline - left / 2).await;
+    let is_there = match own {
+        _ if !is_connected(nats) => false,
+        // A connection may be dead for long before that shows. One of ours that is interrupted though it
+        // was asked goes on with its end; an old one might leave its calls.
+        Some(own) => is_reached(nats, own, briefly).await,
+        None => true,
+    };
+    if is_there {
         // It was asked, and may take all of the time for its calls.
         std::future::pending::<()>().await;
+    }
+}
+
+fn is_connected(nats: &Client) -> bool {
+    nats.connection_state() == State::Connected
+}
+
+/// Whether the host has a connection, at once or in some time: one that broke may be made again.
+async fn is_connected_within(nats: &Client, time: Duration) -> bool {
+    let connected = async {
+        while !is_connected(nats) {
+            sleep(LOOK).await;
+        }
+    };
+    timeout(time, connected).await.is_ok()
+}
+
+/// Whether somebody answers a request in some time: a process, or the server that it has none for it.
+async fn is_reached(nats: &Client, subject: &str, time: Duration) -> bool {
+    let request = Request::new().timeout(Some(time));
+    let asked = nats.send_request(subject.to_owned(), request);
+    match timeout(time, asked).await {
+        Ok(Ok(_)) => true,
+        Ok(Err(error)) => error.kind() == RequestErrorKind::NoResponders,
+        Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lattice_nats_box::NatsBox;
+
+    use super::*;
+
+    /// How long anything may take.
+    const SOON: Duration = Duration::from_secs(20);
+
+    async fn until_noticed(nats: &Client) {
+        let noticed = async {
+            while is_connected(nats) {
+                sleep(LOOK).await;
+            }
+        };
+        timeout(SOON, noticed).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_connection_that_is_made_again_soon_was_not_away() {
+        let mut server = NatsBox::start().await.unwrap();
+        let nats = server.client().await.unwrap();
+        assert!(is_connected_within(&nats, Duration::ZERO).await);
+        server.stop();
+        until_noticed(&nats).await;
+        assert!(!is_connected_within(&nats, LOOK).await);
+        let again = nats.clone();
+        let waiting = tokio::spawn(async move { is_connected_within(&again, SOON).await });
+        server.restart().await.unwrap();
+        assert!(waiting.await.unwrap());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_listens_to_nothing_is_reached_where_the_server_says_so() {
+        let server = NatsBox::start().await.unwrap();
+        let nats = server.client().await.unwrap();
+        assert!(is_reached(&nats, "nobody", SOON).await);
     }
 }

@@ -241,7 +241,7 @@ impl Worker {
     }
 
     /// Gives the process that lives now tokens that hold for longer.
-    async fn renew(&self) {
+    pub(super) async fn renew(&self) {
         let Some((vouched, _)) = &self.vouched else {
             return;
         };
@@ -285,7 +285,9 @@ impl Worker {
                     {
                         interrupt(life, &wish).await;
                     } else {
-                        shut_down(&self.deps, &self.subjects, life, wish).await;
+                        let own = self.subjects.health_of(&self.xkey.public_key());
+                        let own = (!self.link_publisher.is_old()).then_some(own.as_str());
+                        shut_down(&self.deps, &self.subjects, own, life, wish).await;
                     }
                     break wish;
                 }

@@ -74,6 +74,8 @@ async fn a_process_that_was_away_from_nats_is_told_everything_again() {
     let (lattice, host, mut events, _program) = running().await;
     let health = answers(&lattice, &host, 1).await;
     events.data("health_check_passed").await;
+    let identities = "wasmbus.rpc.default.*.identity";
+    let mut identities = lattice.client.subscribe(identities).await.unwrap();
     let (mut puts, mut updates) = (puts(&lattice).await, configs(&lattice).await);
     lattice.done("link.put", &link(&[])).await;
     assert_eq!(told(&mut puts).await["source_id"], "counter");
@@ -81,6 +83,7 @@ async fn a_process_that_was_away_from_nats_is_told_everything_again() {
     let health = answers(&lattice, &host, 2).await;
     assert_eq!(told(&mut puts).await["source_id"], "counter");
     assert_eq!(own_config(&mut updates).await, json!({"url": "a"}));
+    assert!(told(&mut identities).await["provider"].is_string());
 
     let dels = "wasmbus.rpc.default.*.linkdefs.del";
     let mut dels = lattice.client.subscribe(dels).await.unwrap();

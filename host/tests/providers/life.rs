@@ -1,9 +1,12 @@
 //! Starting and stopping providers.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
+use lattice_host::config::NatsConfig;
 use lattice_host::{Host, HostConfig, StopReason, StopRequest};
+use lattice_nats_box::Middleman;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -127,6 +130,18 @@ async fn a_provider_is_started_told_everything_and_stopped() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_is_interrupted_where_nats_is_away_when_its_host_stops() {
     let (mut lattice, host, mut events) = Lattice::running().await;
+    let (program, heard) = interruptible(&lattice);
+    let _health = answer_health(&lattice, json!({"healthy": true})).await;
+    lattice.provide(&host, &start(&host, &program)).await;
+    events.data("health_check_passed").await;
+    program.host_data(0).await;
+    lattice.nats.stop();
+    drain(host).await;
+    assert!(heard.exists(), "killed without a word");
+}
+
+/// A process that ends when it is interrupted, and the file that it makes then.
+fn interruptible(lattice: &Lattice) -> (Program, PathBuf) {
     let heard = lattice.path("heard");
     // Whoever runs the tests may have the signal ignored, and a shell cannot undo that.
     let then = format!(
@@ -134,12 +149,11 @@ async fn a_provider_is_interrupted_where_nats_is_away_when_its_host_stops() {
          sh -c 'trap \": > {}; exit\" INT; while :; do sleep 0.05; done'",
         heard.display()
     );
-    let program = Program::new(&lattice, "kv", &then);
-    let _health = answer_health(&lattice, json!({"healthy": true})).await;
-    lattice.provide(&host, &start(&host, &program)).await;
-    events.data("health_check_passed").await;
-    program.host_data(0).await;
-    lattice.nats.stop();
+    (Program::new(lattice, "kv", &then), heard)
+}
+
+/// Stops a host that gives its providers some seconds.
+async fn drain(host: Host) {
     let wish = StopRequest {
         reason: StopReason::Program,
         timeout: Some(Duration::from_secs(6)),
@@ -147,6 +161,27 @@ async fn a_provider_is_interrupted_where_nats_is_away_when_its_host_stops() {
     timeout(SOON, host.drain(wish))
         .await
         .expect("the drain to end");
+}
+
+/// As after a machine has slept, or where a cable was pulled.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_is_interrupted_where_the_connection_is_dead_and_does_not_show_it() {
+    let lattice = Lattice::start().await;
+    let middleman = Middleman::before(lattice.nats.port).await.unwrap();
+    let nats = NatsConfig {
+        port: middleman.port,
+        ..NatsConfig::default()
+    };
+    let mut events = lattice.events().await;
+    let host = Host::start(lattice.config().nats(nats)).await.unwrap();
+    let (program, heard) = interruptible(&lattice);
+    let answer = json!({"healthy": true, "host_id": host.id().as_str()});
+    let _health = answer_health(&lattice, answer).await;
+    lattice.provide(&host, &start(&host, &program)).await;
+    events.data("health_check_passed").await;
+    program.host_data(0).await;
+    middleman.delay(Duration::from_secs(600));
+    drain(host).await;
     assert!(heard.exists(), "killed without a word");
 }
 

@@ -263,10 +263,14 @@ impl Container {
             self.nats.note_domain(&self.name, over, &ack.domain);
             return Ok(());
         }
-        // Who may write need not be let ask. A description is put where one was just read in the link's
-        // domain, so that another one does not take it unnoticed.
-        if known.is_null() && real.is_none() {
-            return Ok(());
+        if known.is_null() {
+            // Where the line to the link's domain is cut, one on this side has taken it. A write ends
+            // with this, so that no piece after it waits as well.
+            return Err(BlobError::Unavailable(format!(
+                "the JetStream domain `{}` took the data, and the one that the link calls `{said}` did not \
+                 say in time whether it is the same",
+                ack.domain
+            )));
         }
         Err(BlobError::Unavailable(format!(
             "the JetStream domain `{}` took the data, and the link says `{said}`: both have a container \

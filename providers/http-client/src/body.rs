@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use lattice_codec::http::ErrorCode;
 use lattice_provider_sdk::chain;
+use lattice_rpc::CallError;
 use lattice_rpc::http::IncomingBody;
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
@@ -87,14 +88,14 @@ impl Upload {
     }
 
     /// Waits until it is known whether there is anything in a body of unknown length. False also for
-    /// one of a known length, for one that breaks off before it begins, and for one of which nothing is known
-    /// in time.
-    pub(crate) async fn begins(&self, by: Instant) -> bool {
+    /// one of a known length, for one that its guest drops before it begins, and for one of which nothing is
+    /// known in time. An error where it cannot be read for another reason.
+    pub(crate) async fn begins(&self, by: Instant) -> Result<bool, ErrorCode> {
         if self.is_end_stream() || self.size_hint().exact().is_some() {
-            return false;
+            return Ok(false);
         }
         let begins = poll_fn(|cx| self.shared.lock().poll_begin(cx));
-        timeout_at(by, begins).await.unwrap_or(false)
+        timeout_at(by, begins).await.unwrap_or(Ok(false))
     }
 }
 
@@ -158,15 +159,17 @@ impl Source {
     }
 
     /// Reads up to the first piece, which stays to be taken.
-    fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+    fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ErrorCode>> {
         loop {
-            let frame = match self.poll_body(cx) {
+            let Some(body) = &mut self.body else {
+                return Poll::Ready(Ok(false));
+            };
+            let next = Pin::new(body).poll_frame(cx);
+            let frame = match next {
                 Poll::Ready(Some(Ok(frame))) => Some(frame),
-                Poll::Ready(Some(Err(_))) => {
-                    // As in 1.x: where nothing was written, there is none.
-                    self.fault = None;
-                    None
-                }
+                // As in 1.x: where a guest writes nothing before it drops the body, there is none.
+                Poll::Ready(Some(Err(CallError::Aborted(_)))) => None,
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(broken_off(&error))),
                 Poll::Pending if !self.has_only_trailers() => return Poll::Pending,
                 Poll::Ready(None) | Poll::Pending => None,
             };
@@ -179,7 +182,7 @@ impl Source {
                 Some(frame) if frame.is_data() || self.has_trailers => Ahead::Piece(frame),
                 _ => Ahead::Nothing,
             };
-            return Poll::Ready(matches!(self.ahead, Ahead::Piece(_)));
+            return Poll::Ready(Ok(matches!(self.ahead, Ahead::Piece(_))));
         }
     }
 
@@ -194,12 +197,8 @@ impl Source {
             return Poll::Ready(Some(Err(Fault(ErrorCode::ConnectionTerminated))));
         };
         let next = ready!(Pin::new(body).poll_frame(cx));
-        Poll::Ready(next.map(|next| {
-            next.map_err(|error| {
-                let why = format!("the body of the request broke off: {}", chain(&error));
-                self.fail(ErrorCode::InternalError(Some(why)))
-            })
-        }))
+        let next = next.map(|next| next.map_err(|error| self.fail(broken_off(&error))));
+        Poll::Ready(next)
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
@@ -238,6 +237,11 @@ impl Source {
             Ahead::Nothing => true,
         }
     }
+}
+
+fn broken_off(error: &CallError) -> ErrorCode {
+    let why = format!("the body of the request broke off: {}", chain(error));
+    ErrorCode::InternalError(Some(why))
 }
 
 impl Body for Upload {

@@ -4,9 +4,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{PROXY_AUTHORIZATION, TRAILER, TRANSFER_ENCODING};
+use http::header::{CONTENT_TYPE, PROXY_AUTHORIZATION, TRAILER, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
@@ -39,6 +39,8 @@ const GRACE: Duration = Duration::from_millis(20);
 const MOST_IN_VAIN: u32 = 8;
 /// How long it may stay open whether a request has a body that usually has none.
 const FIRST_PIECE: Duration = Duration::from_millis(150);
+/// And where its head says that a body is meant, which may come over a slow line.
+const FIRST_PIECE_MEANT: Duration = Duration::from_secs(1);
 
 /// Sends the requests of a link. Its connections are for no other: servers may take who has shown on
 /// one who it is for whoever sends on it later (NTLM, Negotiate), and the slow requests of one
@@ -162,7 +164,8 @@ impl LinkClient {
         if may_be_lost && settings.http2 != Http2::PriorKnowledge {
             // A guest may keep a body open that it never writes. Its request goes without, as in 1.x,
             // and writing later on fails.
-            if upload.begins(waits.begin_by()).await {
+            let longest = first_piece(&head.headers);
+            if upload.begins(waits.begin_by(longest)).await? {
                 // HTTP/2 does without; hyper takes it out.
                 let chunked = HeaderValue::from_static("chunked");
                 head.headers.insert(TRANSFER_ENCODING, chunked);
@@ -314,8 +317,8 @@ impl Waits {
     }
 
     /// When a body has to begin: who has less time to connect, or for an answer, does not lose it on that.
-    fn begin_by(&self) -> Instant {
-        let longest = FIRST_PIECE.min(self.connect).min(self.first_byte);
+    fn begin_by(&self, longest: Duration) -> Instant {
+        let longest = longest.min(self.connect).min(self.first_byte);
         (Instant::now() + longest).min(self.deadline)
     }
 
@@ -324,6 +327,14 @@ impl Waits {
             by: self.connect_by(),
             lookups: Arc::clone(lookups),
         }
+    }
+}
+
+/// How long a body may take to begin that its method usually does not have.
+fn first_piece(headers: &HeaderMap) -> Duration {
+    match headers.contains_key(CONTENT_TYPE) {
+        true => FIRST_PIECE_MEANT,
+        false => FIRST_PIECE,
     }
 }
 
@@ -461,11 +472,19 @@ mod tests {
                 between_bytes: long,
                 deadline: now + left,
             };
-            waits.begin_by()
+            waits.begin_by(FIRST_PIECE)
         };
         assert_eq!(begin_by(long, long, long), now + FIRST_PIECE);
         assert_eq!(begin_by(short, long, long), now + short);
         assert_eq!(begin_by(long, short, long), now + short);
         assert_eq!(begin_by(long, long, short), now + short);
+    }
+
+    #[test]
+    fn a_body_that_is_spoken_of_is_waited_for_longer() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(first_piece(&headers), FIRST_PIECE);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        assert_eq!(first_piece(&headers), FIRST_PIECE_MEANT);
     }
 }

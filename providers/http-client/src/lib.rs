@@ -4,10 +4,10 @@
 //! requests, over HTTP/1.1 or HTTP/2. Bodies and trailers stream both ways. Redirects are not
 //! followed, cookies not kept, contents not unpacked: a component gets what the server sends.
 //! Request trailers go out over HTTP/1.1 when the header `trailer` announces them. A body that a guest
-//! streams with `GET` or `HEAD` begins within 150 ms, or within the guest's own time limits where these are
-//! shorter; else the request goes without. A body that is shorter than its `content-length`, or longer in one
-//! piece, is `HTTP-request-body-size`; of one that is longer in several, HTTP/1.1 sends as much as was
-//! announced.
+//! streams with `GET` or `HEAD` begins within 150 ms, or within a second where a `content-type` says that there
+//! is one, or within the guest's own time limits where these are shorter; else the request goes without. A
+//! body that is shorter than its `content-length`, or longer in one piece, is `HTTP-request-body-size`; of one
+//! that is longer in several, HTTP/1.1 sends as much as was announced.
 //!
 //! Values of the link's target config; the provider's own config holds for links without them.
 //!
@@ -23,7 +23,7 @@
 //! | `max_concurrent_requests` | requests at once, with those whose response is still read | 1024 |
 //! | `max_connections_per_host` | connections to one host and port | 128 |
 //! | `max_idle_per_host` | of these, how many are kept unused | 32 |
-//! | `max_pooled_connections` | connections to all hosts that are kept for further requests; more are for one request each, and one to a server of HTTP/2 alone waits until it can be kept | 1024 |
+//! | `max_pooled_connections` | connections to all hosts that are kept for further requests; more are for one request each, and one to a server of HTTP/2 alone, that refuses the handshake otherwise, waits until it can be kept | 1024 |
 //! | `idle_timeout_ms` | how long a connection is kept unused | 90000 |
 //! | `max_header_bytes` | the longest head of a request or response | 65536 |
 //! | `max_request_body_bytes`, `max_response_body_bytes` | the longest bodies; 0 is any | 0 |

@@ -258,8 +258,10 @@ async fn a_streamed_body_goes_with_a_method_that_usually_has_none() {
             // It is kept open, and nothing is written.
             (futures::stream::pending().boxed(), "false 0"),
         ] {
-            let sent = Request::get(server.url("/")).body(StreamBody::new(pieces));
-            let sent = lattice.send(sent.unwrap(), RequestOptions::default());
+            // With this it may take a while until it begins.
+            let sent = Request::get(server.url("/")).header("content-type", "text/plain");
+            let sent = sent.body(StreamBody::new(pieces)).unwrap();
+            let sent = lattice.send(sent, RequestOptions::default());
             let body = sent.await.unwrap().into_body().collect().await.unwrap();
             assert_eq!(body.to_bytes(), expected, "{road:?}");
         }

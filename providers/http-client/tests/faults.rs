@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use http::Request;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
-use lattice_codec::http::{ErrorCode, RequestOptions};
+use lattice_codec::http::{ErrorCode, RequestHead, RequestOptions};
 use support::server::{Server, read_head, text};
 use support::{Lattice, Road, get, limits, request};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -369,4 +370,20 @@ async fn a_request_body_that_is_too_long_is_told_where_its_response_has_begun() 
         let failed = body.collect().await.unwrap_err().to_string();
         assert!(failed.contains("HTTP-request-body-size"), "{failed}");
     }
+}
+
+#[tokio::test]
+async fn a_request_whose_body_cannot_be_read_is_not_sent_without_it() {
+    let lattice = Lattice::linked(&[]).await;
+    let server = Server::start(None, |_| async { text("unasked") }).await;
+    let head = RequestHead {
+        method: Method::GET,
+        path_with_query: Some("/".to_owned()),
+        scheme: Some("http".to_owned()),
+        authority: Some(server.address.to_string()),
+        headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("text/plain"))]),
+    };
+    let error = lattice.send_garbled(&head).await.unwrap_err();
+    assert!(error.to_string().contains("broke off"), "{error}");
+    assert_eq!(server.connections(), 0);
 }

@@ -130,6 +130,22 @@ async fn a_process_ends_by_signal_and_by_message() {
     assert!(output(child).await.status.success());
 }
 
+/// A terminal that goes tells the host, too, which drains its providers then.
+#[tokio::test]
+async fn a_hangup_does_not_end_the_process_of_a_host() {
+    let nats_box = NatsBox::start().await.unwrap();
+    let nats = nats_box.client().await.unwrap();
+    // Whoever runs the tests may have the signal ignored.
+    let mut command = Command::new("/usr/bin/env");
+    command.args(["--default-signal=HUP", BINARY]);
+    let child = start_as(piped(command), &host_data(&nats_box.url));
+    until_healthy(&nats).await;
+    signal(child.id(), "-HUP");
+    signal(child.id(), "-TERM");
+    let ended = output(child).await;
+    assert!(ended.status.success(), "{ended:?}");
+}
+
 #[tokio::test]
 async fn a_process_does_not_outlive_its_host() {
     let nats_box = NatsBox::start().await.unwrap();

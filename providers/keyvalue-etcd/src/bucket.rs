@@ -133,7 +133,7 @@ impl Bucket<'_> {
             let put = self.put(stored.clone(), value.clone(), lease);
             self.etcd.put(put)
         };
-        let written = self.leases.with(self.etcd, ttl, write).await;
+        let written = self.leases.with(self.etcd, ttl, 1, write).await;
         written.map_err(of_key(key))?;
         Ok(())
     }
@@ -190,7 +190,7 @@ impl Bucket<'_> {
                 let put = self.put(stored.clone(), sum.to_string().into(), lease);
                 self.write_if(&now, &stored, put)
             };
-            match self.leases.with(self.etcd, ttl, write).await {
+            match self.leases.with(self.etcd, ttl, 1, write).await {
                 Ok(None) => return Ok(sum),
                 Ok(Some(newer)) => now = newer,
                 // The key has gone with its lease.
@@ -240,7 +240,7 @@ impl Bucket<'_> {
             let put = self.put(stored.clone(), value.clone(), lease);
             self.write_if(&seen, &stored, put)
         };
-        let written = self.leases.with(self.etcd, ttl, write).await;
+        let written = self.leases.with(self.etcd, ttl, 1, write).await;
         Ok(match written.map_err(of_key(key))? {
             None => Outcome::Swapped,
             Some(now) => Outcome::Stale(now.versioned()),
@@ -319,7 +319,8 @@ impl Bucket<'_> {
             let puts = puts.map(|(stored, value)| Op::Put(self.put(stored, value, lease)));
             self.etcd.txn(puts.fold(Txn::always(), Txn::then))
         };
-        let written = self.leases.with(self.etcd, ttl, write).await;
+        let keys = u32::try_from(part.len()).unwrap_or(u32::MAX);
+        let written = self.leases.with(self.etcd, ttl, keys, write).await;
         written.map_err(of_key(name))?;
         Ok(())
     }

@@ -122,6 +122,8 @@ async fn follow(
         if let Some(error) = why {
             failed(&error, &trouble);
         }
+        // Nobody reads it, and the client would keep any number of messages.
+        drop(feed);
         feed = subscribe_again(&source, &line, &watched, &trouble).await;
         *trouble.lock() = None;
         line.missed();

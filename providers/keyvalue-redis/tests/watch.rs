@@ -164,6 +164,8 @@ async fn a_server_that_tells_no_more_fails_the_link_until_it_does() {
     let _: () = redis.ask(&[&flags[..], &[""]].concat()).await;
     let reason = lattice.report_of(LinkState::Failed).await.reason.unwrap();
     assert!(reason.contains("notify-keyspace-events"), "{reason}");
+    // A subscription that nobody reads any more is not kept.
+    until_unwatched(&redis).await;
     let _: () = redis.ask(&[&flags[..], &["KA"]].concat()).await;
     lattice.report_of(LinkState::Ready).await;
     let _: () = redis.ask(&["SET", "a", "x"]).await;

@@ -30,7 +30,7 @@ use lattice_provider_sdk::queue::QueueError;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::wire::{ANSWER_LIMIT, Wire};
+use crate::wire::{ANSWER_LIMIT, REASON_LIMIT, Wire};
 
 /// How long the rest of what a server has ready may take to arrive after the message before it.
 const QUIET: Duration = Duration::from_millis(20);
@@ -254,7 +254,12 @@ impl Pulling {
         let has_end = !self.wait.is_zero();
         if has_end && self.wire.connections() == self.asked_over {
             let asked = consumer.get_info();
-            let answer = self.wire.answer(self.asked_over, ANSWER_LIMIT, asked);
+            // Others wait behind a lane.
+            let limit = match self.is_bounded {
+                true => REASON_LIMIT,
+                false => ANSWER_LIMIT,
+            };
+            let answer = self.wire.answer(self.asked_over, limit, asked);
             match answer.await {
                 Some(Ok(_)) => {
                     self.take_what_came();
@@ -359,4 +364,55 @@ fn ended(answer: &Message) -> Option<Result<(), QueueError>> {
         },
         _ => Err(QueueError::other(why)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use async_nats::jetstream::consumer::pull;
+    use async_nats::jetstream::{self, stream};
+    use lattice_nats_box::{NatsBox, taken_in};
+
+    use super::*;
+    use crate::wire::RealDomains;
+
+    #[tokio::test]
+    async fn a_lane_of_which_nothing_is_heard_holds_up_others_for_a_moment() {
+        let server = NatsBox::start().await.unwrap();
+        let nats = server.client().await.unwrap();
+        let config = stream::Config {
+            name: "s".to_owned(),
+            ..stream::Config::default()
+        };
+        let direct = jetstream::new(nats.clone());
+        direct.create_stream(config).await.unwrap();
+        // Somebody passes the first question on, and does not answer those after it.
+        let mut asked = nats.subscribe("$JS.mute.API.>").await.unwrap();
+        taken_in(&nats).await.unwrap();
+        let jetstream = jetstream::with_domain(nats.clone(), "mute");
+        let config = pull::Config {
+            durable_name: Some("lane".to_owned()),
+            max_ack_pending: 1,
+            ..pull::Config::default()
+        };
+        let made = jetstream.create_consumer_on_stream(config, "s");
+        let passed = async {
+            let question = asked.next().await.unwrap();
+            let to = question.subject.replace("$JS.mute.", "$JS.");
+            let reply = question.reply.unwrap();
+            let sent = nats.publish_with_reply(to, reply, question.payload);
+            sent.await.unwrap();
+        };
+        let (made, ()) = tokio::join!(made, passed);
+        let lane = Puller::new(made.unwrap());
+        let wire = Wire {
+            nats,
+            jetstream,
+            domain: None,
+            real: RealDomains::default(),
+        };
+        let begun = Instant::now();
+        let got = lane.pull(&wire, 1, Duration::ZERO, LOOK_IN_LANES).await;
+        assert!(matches!(got, Err(QueueError::Unavailable(_))), "{got:?}");
+        assert!(begun.elapsed() < ANSWER_LIMIT, "{:?}", begun.elapsed());
+    }
 }

@@ -27,7 +27,7 @@ use crate::ack::Ack;
 pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 
 /// How long it may take to find out why it did not, which the caller waits for as well.
-const REASON_LIMIT: Duration = Duration::from_millis(500);
+pub(crate) const REASON_LIMIT: Duration = Duration::from_millis(500);
 
 /// How often it is looked whether the connection is still the one over which something was asked.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

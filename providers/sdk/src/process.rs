@@ -95,6 +95,9 @@ fn start<P: Provider>() -> Result<(), Failure> {
     // A process that a host started has keys; one that was started by hand outlives its shell.
     let watched = (!data.provider_xkey_private_key.is_empty()).then_some(parent);
     let done = runtime.block_on(async move {
+        if watched.is_some() {
+            leave_hangups_to_host();
+        }
         let stop = CancellationToken::new();
         let ending = tokio::spawn(wait_for_end(stop.clone(), watched.flatten()));
         let done = run::<P>(data, stop).await;
@@ -123,6 +126,20 @@ async fn wait_for_end(stop: CancellationToken, parent: Option<parent::Parent>) {
     }
     stop.cancel();
 }
+
+/// A terminal that goes tells all processes in it. The host drains its providers then, and its own end is
+/// noticed: it ends none by itself.
+#[cfg(unix)]
+fn leave_hangups_to_host() {
+    use tokio::signal::unix::{SignalKind, signal};
+    // A signal that was listened to once does nothing by itself from then on.
+    if let Err(error) = signal(SignalKind::hangup()) {
+        tracing::debug!(%error, "a hangup will end this process");
+    }
+}
+
+#[cfg(not(unix))]
+fn leave_hangups_to_host() {}
 
 #[cfg(unix)]
 async fn signal() {

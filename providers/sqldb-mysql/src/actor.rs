@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use lattice_provider_sdk::sql::{Batch, Column, Control, Done, SqlError, Statement};
 use mysql_async::consts::StatusFlags;
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{BinaryProtocol, Conn, Error, Opts, Params, QueryResult, Value as Sent};
+use mysql_async::{
+    BinaryProtocol, Conn, Error, Opts, Params, QueryResult, Statement as Prepared, Value as Sent,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::decimals::Scales;
-use crate::errors::{cannot_be_prepared, is_read_only, sql_error, transaction_ended};
+use crate::errors::{Place, cannot_be_prepared, transaction_ended};
 use crate::kill::end_at_server;
 use crate::packets::{Packets, most_of};
 use crate::values::{row_of, type_name};
@@ -64,8 +66,9 @@ pub(crate) struct Actor {
     id: u32,
     options: Opts,
     task: AbortHandle,
-    /// The server takes no writes any more, so that what is told to the address next may reach another.
-    is_demoted: Arc<AtomicBool>,
+    /// The connection is over, or its server takes no writes any more, so that what is told to the
+    /// address next may reach another.
+    is_over: Arc<AtomicBool>,
 }
 
 impl Actor {
@@ -74,13 +77,13 @@ impl Actor {
         let mut connection = Conn::new(options.clone()).await?;
         let (commands, told) = mpsc::channel(1);
         let id = connection.id();
-        let is_demoted = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::new(AtomicBool::new(false));
         let served = Served {
             packets: Packets::up_to(most_of(&mut connection).await?),
             connection,
-            address: address.to_owned(),
+            place: Place::new(address, Arc::clone(&is_over)),
             transaction: Transaction::None,
-            is_demoted: Arc::clone(&is_demoted),
+            long: None,
         };
         let task = tokio::spawn(served.serve(told));
         Ok(Self {
@@ -88,15 +91,15 @@ impl Actor {
             id,
             options,
             task: task.abort_handle(),
-            is_demoted,
+            is_over,
         })
     }
 
     /// Ends the connection in the middle of what it does, here and at the server, which looks at
     /// its socket only between statements.
     pub(crate) fn kill(self) {
-        if self.is_demoted.load(Ordering::Relaxed) {
-            // It has answered, so that nothing is under way, and the number may be another's elsewhere.
+        if self.is_over.load(Ordering::Relaxed) {
+            // The number may be another's, elsewhere or where the server was started anew.
             return;
         }
         self.task.abort();
@@ -121,10 +124,11 @@ enum Transaction {
 /// The connection within its task.
 struct Served {
     connection: Conn,
-    address: String,
+    place: Place,
     packets: Packets,
     transaction: Transaction,
-    is_demoted: Arc<AtomicBool>,
+    /// A long statement that is prepared and is not to stay so.
+    long: Option<Prepared>,
 }
 
 /// How the rows of a query came to their end, with what is still to be answered.
@@ -185,7 +189,7 @@ impl Served {
             }
             Command::Ping { reply } => {
                 let done = self.connection.ping().await;
-                let _gone = reply.send(done.map_err(|error| sql_error(&self.address, &error)));
+                let _gone = reply.send(done.map_err(|error| self.place.error(&error)));
             }
             Command::Next { reply, .. } => {
                 let nothing = Batch {
@@ -203,24 +207,21 @@ impl Served {
 
     async fn plain(&mut self, text: &str) -> Result<(), SqlError> {
         let done = self.connection.query_drop(text).await;
-        done.map_err(|error| self.refused(&error))
+        done.map_err(|error| self.place.error(&error))
     }
 
-    /// Why the server did not do what it was told, and whether it takes writes no more.
-    fn refused(&self, error: &Error) -> SqlError {
-        if is_read_only(error) {
-            self.is_demoted.store(true, Ordering::Relaxed);
+    /// Prepares a statement, unless it is known.
+    async fn prepare(&mut self, text: &str) -> mysql_async::Result<Prepared> {
+        let known = self.connection.prep(text).await?;
+        if text.len() > LONGEST_KEPT {
+            self.long = Some(known.clone());
         }
-        sql_error(&self.address, error)
+        Ok(known)
     }
 
     /// Has a long statement not stay prepared.
-    async fn forget_long(&mut self, text: &str) {
-        if text.len() <= LONGEST_KEPT {
-            return;
-        }
-        // Where it was prepared it is known, so that this asks nobody.
-        if let Ok(known) = self.connection.prep(text).await {
+    async fn forget_long(&mut self) {
+        if let Some(known) = self.long.take() {
             let _closed = self.connection.close(known).await;
         }
     }
@@ -291,19 +292,18 @@ impl Served {
         statement: &Statement,
         rows: Vec<(Scales, Vec<Sent>)>,
     ) -> Result<Done, SqlError> {
-        let mut text = statement.text().to_owned();
-        let done = self.execute_all(statement, rows, &mut text).await;
-        self.forget_long(&text).await;
+        let done = self.execute_all(statement, rows).await;
+        self.forget_long().await;
         done
     }
 
-    /// Leaves in `text` what was run last.
+    /// Leaves what was run last prepared.
     async fn execute_all(
         &mut self,
         statement: &Statement,
         rows: Vec<(Scales, Vec<Sent>)>,
-        text: &mut String,
     ) -> Result<Done, SqlError> {
+        let mut text = statement.text().to_owned();
         let mut known = Scales::default();
         let mut sum = Done {
             affected: 0,
@@ -311,13 +311,13 @@ impl Served {
         };
         for (scales, values) in rows {
             if scales != known {
-                self.forget_long(text).await;
-                *text = scales.text(statement);
+                self.forget_long().await;
+                text = scales.text(statement);
                 known = scales;
             }
-            self.check(text, &values)?;
-            let done = self.run(text, values).await;
-            let done = done.map_err(|error| self.refused(&error));
+            self.check(&text, &values)?;
+            let done = self.run(&text, values).await;
+            let done = done.map_err(|error| self.place.error(&error));
             let done = self.seen(done).await?;
             sum.affected += done.affected;
             sum.last_insert_id = done.last_insert_id.or(sum.last_insert_id);
@@ -326,25 +326,24 @@ impl Served {
     }
 
     async fn run(&mut self, text: &str, values: Vec<Sent>) -> mysql_async::Result<Done> {
-        let has_values = !values.is_empty();
-        match self.connection.exec_iter(text, params(values)).await {
-            Ok(mut result) => {
-                let columns = result.columns();
-                let has_rows = columns.is_some_and(|columns| !columns.is_empty());
-                // The numbers are those of the end of the result.
-                result.for_each(drop).await?;
-                let done = done_of(result.affected_rows(), result.last_insert_id(), has_rows);
-                result.drop_result().await?;
-                Ok(done)
-            }
-            Err(error) if !has_values && cannot_be_prepared(&error) => {
+        let known = match self.prepare(text).await {
+            Ok(known) => known,
+            Err(error) if values.is_empty() && cannot_be_prepared(&error) => {
                 self.connection.query_drop(text).await?;
                 let connection = &self.connection;
                 let (rows, id) = (connection.affected_rows(), connection.last_insert_id());
-                Ok(done_of(rows, id, false))
+                return Ok(done_of(rows, id, false));
             }
-            Err(error) => Err(error),
-        }
+            Err(error) => return Err(error),
+        };
+        let mut result = self.connection.exec_iter(&known, params(values)).await?;
+        let columns = result.columns();
+        let has_rows = columns.is_some_and(|columns| !columns.is_empty());
+        // The numbers are those of the end of the result.
+        result.for_each(drop).await?;
+        let done = done_of(result.affected_rows(), result.last_insert_id(), has_rows);
+        result.drop_result().await?;
+        Ok(done)
     }
 
     /// Hands the rows of a query out. Returns a command that came meanwhile and is not about them.
@@ -359,17 +358,22 @@ impl Served {
             let _gone = reply.send(Err(error));
             return None;
         }
-        let asked = (text.as_str(), values, reply);
-        let left = hand_out(&mut self.connection, &self.address, asked, told).await;
+        let left = match self.prepare(&text).await {
+            Ok(known) => {
+                let asked = (&known, values, reply);
+                hand_out(&mut self.connection, &self.place, asked, told).await
+            }
+            Err(error) => Left::Refused(reply, error),
+        };
         let next = self.answer(left).await;
-        self.forget_long(&text).await;
+        self.forget_long().await;
         next
     }
 
     async fn answer(&mut self, left: Left) -> Option<Command> {
         match left {
             Left::Refused(reply, error) => {
-                let refused = Err(self.refused(&error));
+                let refused = Err(self.place.error(&error));
                 let _gone = reply.send(self.seen(refused).await);
             }
             Left::Rows(reply, batch) => {
@@ -388,11 +392,11 @@ impl Served {
 /// Runs a query and hands its rows out, up to the last ones.
 async fn hand_out(
     connection: &mut Conn,
-    address: &str,
-    (text, values, reply): (&str, Vec<Sent>, Reply<Vec<Column>>),
+    place: &Place,
+    (known, values, reply): (&Prepared, Vec<Sent>, Reply<Vec<Column>>),
     told: &mut mpsc::Receiver<Command>,
 ) -> Left {
-    let mut result = match connection.exec_iter(text, params(values)).await {
+    let mut result = match connection.exec_iter(known, params(values)).await {
         Ok(result) => result,
         Err(error) => return Left::Refused(reply, error),
     };
@@ -404,19 +408,19 @@ async fn hand_out(
     loop {
         match told.recv().await {
             Some(Command::Next { rows, bytes, reply }) => {
-                match take(&mut result, rows, bytes, address).await {
+                match take(&mut result, rows, bytes, place).await {
                     Ok(batch) if !batch.is_last => {
                         let _gone = reply.send(Ok(batch));
                     }
                     Ok(batch) => {
-                        let ended = end(result, address).await;
+                        let ended = end(result, place).await;
                         return Left::Rows(reply, ended.map(|()| batch));
                     }
                     Err(error) => return Left::Rows(reply, Err(error)),
                 }
             }
             Some(Command::Stop { reply }) => {
-                return Left::Stopped(reply, end(result, address).await);
+                return Left::Stopped(reply, end(result, place).await);
             }
             Some(other) => return Left::Other(other),
             None => return Left::Nobody,
@@ -428,10 +432,10 @@ async fn hand_out(
 /// its first rows.
 async fn end(
     result: QueryResult<'_, 'static, BinaryProtocol>,
-    address: &str,
+    place: &Place,
 ) -> Result<(), SqlError> {
     let ended = result.drop_result().await;
-    ended.map_err(|error| sql_error(address, &error))
+    ended.map_err(|error| place.error(&error))
 }
 
 fn params(values: Vec<Sent>) -> Params {
@@ -454,13 +458,13 @@ async fn take(
     result: &mut QueryResult<'_, 'static, BinaryProtocol>,
     most: usize,
     bytes: usize,
-    address: &str,
+    place: &Place,
 ) -> Result<Batch, SqlError> {
     let mut batch = Batch::default();
     let mut size = 0;
     while batch.rows.len() < most && size < bytes {
         let next = result.next().await;
-        let Some(row) = next.map_err(|error| sql_error(address, &error))? else {
+        let Some(row) = next.map_err(|error| place.error(&error))? else {
             batch.is_last = true;
             break;
         };

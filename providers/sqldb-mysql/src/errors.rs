@@ -1,5 +1,7 @@
 //! What the server says, in the words of the interface.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lattice_provider_sdk::chain;
@@ -16,6 +18,31 @@ pub(crate) fn sql_error(address: &str, error: &Error) -> SqlError {
             SqlError::invalid("the statement would read a file beside the provider")
         }
         error => SqlError::Unavailable(format!("MySQL at `{address}`: {}", words(error))),
+    }
+}
+
+/// Where a connection leads, and whether it still does.
+#[derive(Debug)]
+pub(crate) struct Place {
+    address: String,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Place {
+    pub(crate) fn new(address: &str, is_over: Arc<AtomicBool>) -> Self {
+        Self {
+            address: address.to_owned(),
+            is_over,
+        }
+    }
+
+    /// Why a statement did not do what it should, in the words of the interface. Takes note where the
+    /// connection is over.
+    pub(crate) fn error(&self, error: &Error) -> SqlError {
+        if is_over(error) {
+            self.is_over.store(true, Ordering::Relaxed);
+        }
+        sql_error(&self.address, error)
     }
 }
 
@@ -80,12 +107,31 @@ pub(crate) fn cannot_be_prepared(error: &Error) -> bool {
     matches!(error, Error::Server(said) if said.code == 1295)
 }
 
-/// Whether the server takes no writes, as one that was a primary and is a replica now. The first code
-/// is that of other options too.
-pub(crate) fn is_read_only(error: &Error) -> bool {
-    matches!(error, Error::Server(said) if takes_no_writes(said))
+/// Whether the server has no connection to spare, which may pass.
+pub(crate) fn is_full(error: &Error) -> bool {
+    matches!(error, Error::Server(said) if has_no_place(said.code))
 }
 
+fn has_no_place(code: u16) -> bool {
+    matches!(code, 1040 | 1203 | 1226)
+}
+
+/// Whether a connection is of no more use, so that the next one to its address may be to another
+/// server, or to the same that was started anew.
+fn is_over(error: &Error) -> bool {
+    match error {
+        Error::Io(_) | Error::Driver(DriverError::ConnectionClosed) => true,
+        Error::Server(said) => hangs_up(said.code) || takes_no_writes(said),
+        _ => false,
+    }
+}
+
+/// Whether the server stops, or ended this connection.
+fn hangs_up(code: u16) -> bool {
+    matches!(code, 1053 | 1077 | 1079 | 1152 | 1184 | 1927 | 4031)
+}
+
+/// Whether the server was a primary and is a replica now. The first code is that of other options too.
 fn takes_no_writes(said: &ServerError) -> bool {
     match said.code {
         1290 => said.message.contains("read-only") || said.message.contains("read_only"),
@@ -112,9 +158,8 @@ fn refused(address: &str, said: &ServerError) -> SqlError {
             SqlError::AccessDenied
         }
         1049 => SqlError::NoSuchDatabase,
-        1040 | 1203 | 1226 => SqlError::Busy(words),
-        // It stops, or ended this connection.
-        1053 | 1077 | 1079 | 1152 | 1184 | 1927 | 4031 => SqlError::Unavailable(words),
+        code if has_no_place(code) => SqlError::Busy(words),
+        code if hangs_up(code) => SqlError::Unavailable(words),
         _ if takes_no_writes(said) => SqlError::Unavailable(words),
         _ => SqlError::Failed(error),
     }
@@ -181,10 +226,40 @@ mod tests {
                 message: message.to_owned(),
                 state: "HY000".to_owned(),
             });
-            assert_eq!(is_read_only(&error), !is_there, "{message}");
+            assert_eq!(is_over(&error), !is_there, "{message}");
             let said = sql_error("db:3306", &error);
             let is_failed = matches!(said, SqlError::Failed(_));
             assert_eq!(is_failed, is_there, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_broke_is_not_looked_for_at_the_server() {
+        let server = |code| {
+            Error::Server(ServerError {
+                code,
+                message: String::new(),
+                state: "HY000".to_owned(),
+            })
+        };
+        let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let wrong = DriverError::StmtParamsMismatch {
+            required: 1,
+            supplied: 0,
+        };
+        for (error, is_lost) in [
+            (Error::Io(reset.into()), true),
+            (Error::Driver(DriverError::ConnectionClosed), true),
+            (server(1927), true),
+            // The component's own doing, and what passes.
+            (Error::Driver(wrong), false),
+            (server(1205), false),
+            (server(1040), false),
+        ] {
+            let is_over = Arc::new(AtomicBool::new(false));
+            let place = Place::new("db:3306", Arc::clone(&is_over));
+            let said = place.error(&error);
+            assert_eq!(is_over.load(Ordering::Relaxed), is_lost, "{said:?}");
         }
     }
 

@@ -307,6 +307,8 @@ async fn a_statement_is_ended_though_the_server_has_no_connection_to_spare_at_fi
     let asked = sql.query("SELECT SLEEP(100)", &[]).await;
     assert!(matches!(asked, Err(Error::Timeout)), "{asked:?}");
     until(&mut other, refused, |now| now > before).await;
+    // Whoever looks after the link is refused too; by the end of this the server was told in vain.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     drop(full);
     let running = "SELECT COUNT(*) FROM information_schema.PROCESSLIST \
                    WHERE INFO LIKE 'SELECT SLEEP%'";
@@ -339,6 +341,46 @@ async fn long_statements_do_not_stay_with_the_connection() {
     sql.number("SELECT 1").await.unwrap();
     let after: i64 = other.query_first(known).await.unwrap().unwrap();
     assert_eq!(after, before);
+    other.disconnect().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_statement_that_is_too_long_costs_no_connection() {
+    let mariadb = Service::start(Kind::MariaDb).await.unwrap();
+    let url = mariadb.url();
+    let mut other = Conn::from_url(&url).await.unwrap();
+    let little = "SET GLOBAL max_allowed_packet = 65536";
+    other.query_drop(little).await.unwrap();
+    let mut lattice = Lattice::start::<SqldbMysql>(&[]).await;
+    let config = [("url", url.as_str()), ("pool_size", "1")];
+    let sql = lattice.link("shop", "default", &config).await;
+    let number = "SELECT CONNECTION_ID()";
+    let first = sql.number(number).await.unwrap();
+    let insert = format!("INSERT INTO l VALUES ('{}')", "x".repeat(70_000));
+    let refused = sql.execute(&insert, &[]).await;
+    let is_refused = matches!(refused, Err(Error::InvalidParameter(_)));
+    assert!(is_refused, "{refused:?}");
+    assert_eq!(sql.number(number).await.unwrap(), first);
+    other.disconnect().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_long_statement_that_cannot_be_prepared_is_sent_once() {
+    let mariadb = Service::start(Kind::MariaDb).await.unwrap();
+    let url = mariadb.url();
+    let mut other = Conn::from_url(&url).await.unwrap();
+    let mut lattice = Lattice::start::<SqldbMysql>(&[]).await;
+    let config = [("url", url.as_str()), ("pool_size", "1")];
+    let sql = lattice.link("shop", "default", &config).await;
+    sql.number("SELECT 1").await.unwrap();
+    let sent = "SELECT CAST(VARIABLE_VALUE AS SIGNED) FROM information_schema.GLOBAL_STATUS \
+                WHERE VARIABLE_NAME = 'COM_STMT_PREPARE'";
+    let before: i64 = other.query_first(sent).await.unwrap().unwrap();
+    let insert = format!("INSERT INTO none VALUES ('{}')", "x".repeat(20_000));
+    let refused = sql.execute(&insert, &[]).await;
+    assert!(matches!(refused, Err(Error::Failed(_))), "{refused:?}");
+    let after: i64 = other.query_first(sent).await.unwrap().unwrap();
+    assert_eq!(after, before + 1);
     other.disconnect().await.unwrap();
 }
 

@@ -157,18 +157,22 @@ fn not_artifact(path: &Path, why: impl Into<String>) -> CliError {
 fn component(args: &Args, path: &Path, bytes: &[u8], ui: &Ui) -> Result<Output> {
     let unreadable = |error: &dyn std::fmt::Display| not_artifact(path, error.to_string());
     let token = wasm::find_token(bytes).map_err(|error| unreadable(&error))?;
-    let claims = token
-        .map(token::decode::<ComponentMetadata>)
-        .transpose()
-        .map_err(|error| unreadable(&error))?;
+    let decoded = token.map(token::decode::<ComponentMetadata>).transpose();
+    let (claims, undecoded) = match decoded {
+        Ok(claims) => (claims, None),
+        // These show nothing of what it says.
+        Err(error) if args.jwt_only || args.wit => (None, Some(chain(&error))),
+        Err(error) => return Err(unreadable(&error)),
+    };
     let verified = |at| {
         verify_component(bytes, at)
             .map(|_| ())
             .map_err(|e| chain(&e))
     };
-    let broken = claims
+    let unverified = claims
         .as_ref()
         .and_then(|claims| why_broken(claims, verified));
+    let broken = undecoded.or(unverified);
     if args.jwt_only {
         let token = token.ok_or_else(|| no_token(path))?;
         return jwt(path, token, broken, ui);
@@ -247,7 +251,8 @@ fn no_token(path: &Path) -> CliError {
 
 fn jwt(path: &Path, token: &str, broken: Option<String>, ui: &Ui) -> Result<Output> {
     let data = fields([("token", Value::from(token))]);
-    shown(path, token.to_owned(), data, broken, ui)
+    // One that cannot be decoded may be any text.
+    shown(path, plain(token.trim()), data, broken, ui)
 }
 
 fn wit(path: &Path, world: World, broken: Option<String>, ui: &Ui) -> Result<Output> {

@@ -71,7 +71,8 @@ pub enum ListenError {
 
 /// Takes connections of processes of this machine and user, and joins their boards with one.
 ///
-/// The socket goes with the listener. One that is cleaned away meanwhile comes back.
+/// The socket goes with the listener. One that is cleaned away meanwhile comes back, where its folder can
+/// be made.
 #[derive(Debug)]
 pub struct SocketListener {
     listener: UnixListener,
@@ -159,11 +160,13 @@ impl SocketListener {
         lines.wait().await;
     }
 
-    /// Listens anew where the socket was cleaned away, as old files among the temporary ones are, or
-    /// the runtime folder of a user who leaves.
+    /// Listens anew where the socket was cleaned away, as old files among the temporary ones are, also
+    /// where something that no process has is in its place. The runtime folder of a user who leaves is
+    /// made by the system alone: that is told, and tried again until they are back. The place of a
+    /// process that listens is left to it.
     fn put_back(&mut self) {
-        // Another process with the same name may listen there now.
-        if file_at(&self.path).is_some() {
+        let there = file_at(&self.path);
+        if there.is_some() && there == self.file {
             return;
         }
         let path = self.path.display();
@@ -176,7 +179,13 @@ impl SocketListener {
             }
             Err(error) if !self.is_missed => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::warn!(%path, %error, cause, "the socket for processes is gone");
+                tracing::warn!(
+                    %path,
+                    %error,
+                    cause,
+                    "the socket for processes is gone: those that start from now on call over NATS, until \
+                     it can be made again"
+                );
                 self.is_missed = true;
             }
             Err(_) => {}
@@ -429,5 +438,38 @@ mod tests {
         stop.cancel();
         run.await.unwrap();
         assert!(!path.exists(), "the socket stays behind");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_socket_is_put_back_as_soon_as_its_place_is_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("own/host.sock");
+        let listener = SocketListener::bind(&path).unwrap();
+        let stop = CancellationToken::new();
+        let run = tokio::spawn(listener.run(Switchboard::default(), stop.clone()));
+        // Kept under another name, so that no other file is taken for it.
+        let own = path.parent().unwrap();
+        std::fs::rename(&path, own.join("old.sock")).unwrap();
+        let other = Bound::bind(&path).unwrap();
+        let taken = file_at(&path);
+        sleep(2 * LOOK).await;
+        assert_eq!(
+            file_at(&path),
+            taken,
+            "the process there has lost its socket"
+        );
+        drop(other);
+        sleep(2 * LOOK).await;
+        UnixStream::connect(&path).await.unwrap();
+
+        let away = folder.path().join("away");
+        std::fs::rename(own, &away).unwrap();
+        std::fs::write(own, "").unwrap();
+        sleep(2 * LOOK).await;
+        std::fs::remove_file(own).unwrap();
+        sleep(2 * LOOK).await;
+        UnixStream::connect(&path).await.unwrap();
+        stop.cancel();
+        run.await.unwrap();
     }
 }

@@ -80,7 +80,7 @@ impl Connection {
                 done.map_err(|error| self.failed(error, begun))
             }
             Err(_) => {
-                self.give_up_idle(begun);
+                self.server.doubt.arise();
                 Err(PostgresError::Silent {
                     address: self.server.address.clone(),
                     limit: until - begun,

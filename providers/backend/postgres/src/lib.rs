@@ -19,6 +19,7 @@
 //! ```
 
 mod connection;
+mod doubt;
 mod error;
 mod pool;
 mod settings;

@@ -14,6 +14,7 @@ use tokio_postgres::{CancelToken, Client, Config, Error, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::connection::Connection;
+use crate::doubt::Doubt;
 use crate::error::PostgresError;
 use crate::settings::PostgresSettings;
 
@@ -148,12 +149,14 @@ pub(crate) struct Server {
     pub(crate) address: String,
     pub(crate) statement_limit: Option<Duration>,
     pub(crate) tls: Tls,
+    pub(crate) doubt: Arc<Doubt>,
 }
 
 fn pool(
     manager: Manager,
     settings: &PostgresSettings,
     limits: String,
+    doubt: Arc<Doubt>,
 ) -> Result<Pool, InvalidSetting> {
     let mut pool = Pool::builder(manager)
         .max_size(settings.pool_size)
@@ -162,6 +165,7 @@ fn pool(
         .recycle_timeout(Some(CHECK_LIMIT))
         // The one that was used last is the one that its server still has at hand.
         .queue_mode(QueueMode::Lifo)
+        .pre_recycle(doubt.settle())
         .runtime(deadpool_postgres::Runtime::Tokio1);
     if !limits.is_empty() {
         pool = pool.post_create(begin_with(limits));
@@ -215,7 +219,9 @@ impl Postgres {
             Tls::On(_) => tokio_postgres::config::SslMode::Require,
         };
         config.ssl_mode(mode);
-        let pool = pool(tls.manager(config.clone()), settings, limits)?;
+        let doubt = Arc::new(Doubt::default());
+        let manager = tls.manager(config.clone());
+        let pool = pool(manager, settings, limits, Arc::clone(&doubt))?;
         Ok(Self {
             pool,
             config,
@@ -223,6 +229,7 @@ impl Postgres {
                 address: settings.address(),
                 statement_limit: limit,
                 tls,
+                doubt,
             }),
             size: settings.pool_size,
             wait: settings.pool_wait,

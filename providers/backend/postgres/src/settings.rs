@@ -40,9 +40,8 @@ const ADDRESS: &str =
     "the address of a PostgreSQL server, `postgres://user:password@host/database`";
 const LONGEST_MS: u64 = 600_000;
 
-/// When the client asks whether a silent server is there, unless the `url` says so: far too late.
-const CLIENTS_KEEPALIVE: Duration = Duration::from_secs(2 * 60 * 60);
-/// When we do, how often, and how long what was sent may go unheard until the connection is over.
+/// When we ask whether a silent server is there, how often, and how long what was sent may go unheard
+/// until the connection is over.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_RETRIES: u32 = 3;
@@ -203,7 +202,7 @@ impl PostgresSettings {
             config.application_name("lattice");
         }
         config.connect_timeout(self.connect_limit);
-        notice_silence(&mut config);
+        notice_silence(&mut config, self.url.expose());
         Ok(config)
     }
 
@@ -231,18 +230,18 @@ impl PostgresSettings {
 }
 
 /// Has the system end connections to a server that is gone without a word, as far as the `url` says
-/// nothing of it.
-fn notice_silence(config: &mut Config) {
-    if config.get_keepalives_idle() == CLIENTS_KEEPALIVE {
+/// nothing of it. The client's own form does not show whether that says 0, or what the client has anyway.
+fn notice_silence(config: &mut Config, url: &str) {
+    if !url.contains("keepalives_idle") {
         config.keepalives_idle(KEEPALIVE_IDLE);
     }
-    if config.get_keepalives_interval().is_none() {
+    if !url.contains("keepalives_interval") {
         config.keepalives_interval(KEEPALIVE_INTERVAL);
     }
-    if config.get_keepalives_retries().is_none() {
+    if !url.contains("keepalives_retries") {
         config.keepalives_retries(KEEPALIVE_RETRIES);
     }
-    if config.get_tcp_user_timeout().is_none() {
+    if !url.contains("tcp_user_timeout") {
         config.tcp_user_timeout(UNHEARD_LIMIT);
     }
 }
@@ -327,6 +326,11 @@ mod tests {
         assert_eq!(config.get_keepalives_retries(), Some(9));
         let unheard = Duration::from_secs(70);
         assert_eq!(config.get_tcp_user_timeout(), Some(&unheard));
+        // What the client has by itself, or the system, may be meant.
+        let url = "postgres://me@db?keepalives_idle=7200&tcp_user_timeout=0";
+        let config = read(&[("url", url)], &[]).unwrap();
+        assert_eq!(config.get_keepalives_idle(), Duration::from_secs(7200));
+        assert_eq!(config.get_tcp_user_timeout(), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use lattice_services::{Kind, Service};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_postgres::SimpleQueryMessage;
 
 /// Passes connections on to a server until told to be silent: then those that are there stay open, and
 /// nothing goes through them any more. Returns the port.
@@ -69,4 +70,33 @@ async fn one_silent_connection_ends_the_others_that_wait() {
     drop(connection);
     let connection = postgres.get(soon(10)).await.unwrap();
     ask(&connection, soon(5)).await.unwrap();
+}
+
+/// Which connection it is at the server.
+async fn number(connection: &Connection) -> String {
+    let asked = connection.client().simple_query("SELECT pg_backend_pid()");
+    let rows = connection.within(soon(10), asked).await.unwrap();
+    let number = rows.iter().find_map(|row| match row {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    number.unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_is_slow_leaves_the_other_connections_as_they_are() {
+    let service = Service::start(Kind::Postgres).await.unwrap();
+    let url = service.url();
+    let settings = PostgresSettings::read(&Settings::from_texts([("url", &*url)], [])).unwrap();
+    let postgres = Postgres::new(&settings).unwrap();
+    let slow = postgres.get(soon(10)).await.unwrap();
+    let waiting = postgres.get(soon(10)).await.unwrap();
+    let before = number(&waiting).await;
+    drop(waiting);
+    let sleeps = slow.client().simple_query("SELECT pg_sleep(60)");
+    let error = slow.within(soon(1), sleeps).await.unwrap_err();
+    assert!(matches!(error, PostgresError::Silent { .. }), "{error:?}");
+    drop(slow);
+    let connection = postgres.get(soon(10)).await.unwrap();
+    assert_eq!(number(&connection).await, before);
 }

@@ -177,7 +177,11 @@ async fn another_name_for_a_domain_is_looked_up_once() {
 }
 
 #[tokio::test]
-async fn what_was_stored_counts_where_nobody_says_in_which_domain() {
+async fn what_was_stored_does_not_count_where_nobody_says_in_which_domain() {
     let (_server, container) = in_domain("mute").await;
-    container.check_domain(&stored_in("hub")).await.unwrap();
+    let error = container.check_domain(&stored_in("hub")).await.unwrap_err();
+    assert!(matches!(error, BlobError::Unavailable(_)), "{error:?}");
+    for part in ["`hub`", "`mute`", "in time"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
 }

@@ -13,13 +13,16 @@ pub(crate) mod tls;
 use std::time::Duration;
 
 use async_nats::{Client, Subscriber};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Full};
 use http_client::HttpClient;
-use lattice_codec::http::{ErrorCode, RequestOptions};
+use lattice_codec::http::{
+    ErrorCode, Part, RequestHead, RequestOptions, decode_response, encode_request,
+};
+use lattice_codec::{Path, Reader, write};
 use lattice_core::link::LinkState;
 use lattice_core::provider::{HostData, LinkReport};
 use lattice_core::subject::{ProviderSubjects, RpcPrefix};
@@ -221,6 +224,23 @@ impl Lattice {
             Err(HttpError::Handler(code)) => Err(code),
             Err(other) => Err(ErrorCode::InternalError(Some(format!("the call: {other}")))),
         }
+    }
+
+    /// Sends a request with a body that nobody can read.
+    pub(crate) async fn send_garbled(&self, head: &RequestHead) -> Result<(), ErrorCode> {
+        let mut params = BytesMut::new();
+        encode_request(&mut params, head, &Part::Pending, &Part::Pending);
+        let options = Some(RequestOptions::default());
+        write::option(&mut params, options, |out, options| options.encode(out));
+        let call = self.call(GUEST, PATIENCE);
+        let mut call = self.peer.start(call, params.freeze(), &[]).await.unwrap();
+        let mut body = call.writer(Path::new([0, 0]));
+        // How long its first piece is, which is longer than any.
+        let count = Bytes::from_static(&[0xff; 6]);
+        let (sent, answer) = tokio::join!(body.write(count), call.result());
+        sent.unwrap();
+        let mut answer = Reader::new(answer.unwrap().bytes);
+        decode_response(&mut answer).unwrap().map(drop)
     }
 
     /// Sends a request and reads all of the response.
