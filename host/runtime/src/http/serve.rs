@@ -390,7 +390,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_guest_that_computes_between_pieces_of_its_body_gives_way_at_each_tick() {
-        let ticker = Ticker::start(&Engine::default(), Duration::from_millis(1)).unwrap();
+        // The ticks end with their engine.
+        let engine = Engine::default();
+        let ticker = Ticker::start(&engine, Duration::from_millis(1)).unwrap();
         let tails = Arc::new(Tails::new(Arc::<FakeEnv>::default(), None));
         let (guest, answered) = busy(&ticker);
         let mut exchange = Exchange {

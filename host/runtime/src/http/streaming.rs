@@ -275,7 +275,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_guest_that_computes_between_pieces_for_its_reader_gives_way_at_each_tick() {
-        let ticker = Ticker::start(&Engine::default(), Duration::from_millis(1)).unwrap();
+        // The ticks end with their engine.
+        let engine = Engine::default();
+        let ticker = Ticker::start(&engine, Duration::from_millis(1)).unwrap();
         let meter = Arc::new(Meter::new(ticker.enter(), None));
         let (written, body) = futures::channel::mpsc::unbounded::<Result<Frame<Bytes>, Error>>();
         let clock = Arc::clone(&meter);
