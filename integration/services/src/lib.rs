@@ -249,8 +249,12 @@ impl Service {
         &self.ports
     }
 
-    /// Kills it, as a machine that loses its power would.
+    /// Kills it, as a machine that loses its power would. Mosquitto confirms messages that it has yet to
+    /// save, so that a kill loses some whoever its clients are: it is asked to end, and killed after that.
     pub fn kill(&mut self) {
+        if self.kind == Kind::Mosquitto {
+            self.processes.iter_mut().for_each(Group::end);
+        }
         self.processes.clear();
     }
 

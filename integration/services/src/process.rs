@@ -13,6 +13,10 @@ use tokio::time::Instant;
 /// How long a stopped process may take to stand.
 const FREEZE_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long it may take to end, and how often it is looked whether it has.
+const END_WITHIN: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(5);
+
 /// A group of processes that is killed and reaped when dropped.
 #[derive(Debug)]
 pub(crate) struct Group {
@@ -66,6 +70,17 @@ impl Group {
 
     pub(crate) fn thaw(&self) -> Result<()> {
         self.signal(Signal::CONT)
+    }
+
+    /// Asks it to end, and waits a while until its first process has.
+    pub(crate) fn end(&mut self) {
+        if self.signal(Signal::TERM).is_err() {
+            return;
+        }
+        let until = Instant::now() + END_WITHIN;
+        while Instant::now() < until && matches!(self.ended(), Ok(None)) {
+            std::thread::park_timeout(LOOK);
+        }
     }
 
     /// How its first process ended, if it did.
