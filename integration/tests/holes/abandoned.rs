@@ -16,7 +16,7 @@ use lattice_rpc::{CallError, RemoteError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
-use crate::support::{answers_at_once, forget, stand_in};
+use crate::support::{answers_at_once, leave, stand_in};
 
 const RELAYED_SLEEP: &str = "test:caller/relay@0.1.0.sleep";
 const RELAYED_TEXT: &str = "test:caller/relay@0.1.0.text";
@@ -78,10 +78,8 @@ async fn a_1_9_caller_that_leaves_holds_its_instance_until_the_deadline_only() -
     lattice.run(0, "probe", "probe", 1).await?;
     let peer = lattice.peer().await?;
     answers_at_once(&peer, "probe").await?;
-    let mut calls = lattice.calls("probe", SLEEP).await?;
     let before = Instant::now();
-    forget(&lattice, subject("probe", SLEEP), number(60_000)).await?;
-    calls.begun(1).await?;
+    leave(&lattice, subject("probe", SLEEP), number(60_000)).await?;
     until(async || answers_at_once(&peer, "probe").await).await?;
     let took = before.elapsed();
     // Before that the instance was held: the call has begun.

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
-use lattice_integration::{Lattice, echo, subject};
+use futures::StreamExt as _;
+use lattice_integration::{Lattice, STEP, echo, subject};
 use lattice_rpc::{IncomingCall, Limiter, Peer, ServeHandle, ServeOptions};
+use tokio::time::timeout;
 
 /// Calls the echo, which has to answer within a second.
 pub(crate) async fn answers_at_once(peer: &Peer, id: &str) -> Result<()> {
@@ -24,6 +26,23 @@ pub(crate) async fn forget(lattice: &Lattice, subject: String, first: Bytes) -> 
         .client
         .publish_with_reply(subject, inbox, first)
         .await?)
+}
+
+/// Calls as a caller of the 1.9 lattice does, and leaves when the call was accepted. One who had not even
+/// listened until then is told apart by NATS.
+pub(crate) async fn leave(lattice: &Lattice, subject: String, first: Bytes) -> Result<()> {
+    let inbox = lattice.client.new_inbox();
+    let mut accepts = lattice.client.subscribe(inbox.clone()).await?;
+    lattice
+        .client
+        .publish_with_reply(subject, inbox, first)
+        .await?;
+    let accept = timeout(STEP, accepts.next()).await?;
+    ensure!(
+        accept.is_some_and(|accept| accept.reply.is_some()),
+        "the call was not accepted"
+    );
+    Ok(())
 }
 
 /// Serves a function under an id of its own, in the place of a component or provider.
