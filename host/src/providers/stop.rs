@@ -80,7 +80,11 @@ async fn ask(
         // Some end without a word.
         _ = life.ended() => {}
         asked = deps.nats.send_request(subjects.shutdown(), request) => {
-            asked?;
+            if let Err(error) = asked {
+                // It may be without a connection just now, and hears of its end without NATS.
+                tracing::debug!(%error, "could not ask a provider to end: interrupting it");
+                life.interrupt();
+            }
         }
         () = unheard(&deps.nats, own, deadline) => {
             tracing::debug!("NATS is away: interrupting a provider");
@@ -98,14 +102,14 @@ async fn unheard(nats: &Client, own: Option<&str>, deadline: Instant) {
         return;
     }
     sleep_until(deadline - left / 2).await;
-    let is_there = match own {
+    let has_heard = match own {
         _ if !is_connected(nats) => false,
         // A connection may be dead for long before that shows. One of ours that is interrupted though it
         // was asked goes on with its end; an old one might leave its calls.
-        Some(own) => is_reached(nats, own, briefly).await,
+        Some(own) => has_heard(nats, own, briefly).await,
         None => true,
     };
-    if is_there {
+    if has_heard {
         // It was asked, and may take all of the time for its calls.
         std::future::pending::<()>().await;
     }
@@ -125,19 +129,22 @@ async fn is_connected_within(nats: &Client, time: Duration) -> bool {
     timeout(time, connected).await.is_ok()
 }
 
-/// Whether somebody answers a request in some time: a process, or the server that it has none for it.
-async fn is_reached(nats: &Client, subject: &str, time: Duration) -> bool {
+/// Whether a process of ours has heard that it is to end, where it is asked for its health: it listens no
+/// more then, which the server says. One that answers has not.
+async fn has_heard(nats: &Client, subject: &str, time: Duration) -> bool {
     let request = Request::new().timeout(Some(time));
     let asked = nats.send_request(subject.to_owned(), request);
     match timeout(time, asked).await {
-        Ok(Ok(_)) => true,
+        Ok(Ok(_)) => false,
         Ok(Err(error)) => error.kind() == RequestErrorKind::NoResponders,
         Err(_) => false,
     }
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test plays the other side")]
 mod tests {
+    use futures::StreamExt as _;
     use lattice_nats_box::NatsBox;
 
     use super::*;
@@ -169,9 +176,23 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn who_listens_to_nothing_is_reached_where_the_server_says_so() {
+    async fn a_process_that_listens_no_more_has_heard() {
         let server = NatsBox::start().await.unwrap();
         let nats = server.client().await.unwrap();
-        assert!(is_reached(&nats, "nobody", SOON).await);
+        assert!(has_heard(&nats, "nobody", SOON).await);
+        let answers = nats.subscribe("health").await.unwrap();
+        nats.flush().await.unwrap();
+        let server = nats.clone();
+        let answering = tokio::spawn(answers.for_each(move |asked| {
+            let server = server.clone();
+            async move {
+                server
+                    .publish(asked.reply.unwrap(), "".into())
+                    .await
+                    .unwrap();
+            }
+        }));
+        assert!(!has_heard(&nats, "health", SOON).await);
+        answering.abort();
     }
 }

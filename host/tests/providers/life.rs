@@ -140,6 +140,19 @@ async fn a_provider_is_interrupted_where_nats_is_away_when_its_host_stops() {
     assert!(heard.exists(), "killed without a word");
 }
 
+/// As where its connection broke a moment ago, and it has not subscribed anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_nats_does_not_know_is_interrupted_when_its_host_stops() {
+    let (lattice, host, mut events) = Lattice::running().await;
+    let (program, heard) = interruptible(&lattice);
+    let _health = answer_health(&lattice, json!({"healthy": true})).await;
+    lattice.provide(&host, &start(&host, &program)).await;
+    events.data("health_check_passed").await;
+    program.host_data(0).await;
+    drain(host).await;
+    assert!(heard.exists(), "killed without a word");
+}
+
 /// A process that ends when it is interrupted, and the file that it makes then.
 fn interruptible(lattice: &Lattice) -> (Program, PathBuf) {
     let heard = lattice.path("heard");
