@@ -268,7 +268,7 @@ fn turn_of(refused: &mut KeyedThrottle<String, ()>, kind: &str, now: Instant) ->
 
 /// The beginning of what is as long as whoever asks has made it.
 fn clipped(text: &dyn Display) -> String {
-    text.to_string().chars().take(LONGEST).collect()
+    lattice_core::text::clipped(text, LONGEST)
 }
 
 /// Opens a question; says whose key the answer is sealed for.

@@ -8,12 +8,12 @@ use std::time::Duration;
 use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind, KeyValueError};
 use async_nats::jetstream::{self, ErrorCode, kv};
 use bytes::Bytes;
+use lattice_core::{Backoff, Spread};
 use lattice_nats::NewBucket;
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
-use crate::backoff::Backoff;
 use crate::error::{BoxError, StoreError};
 use crate::leader::Present;
 
@@ -240,7 +240,7 @@ impl Bucket {
             let Err(error) = attempt.map_err(|_| self.timed_out()).flatten() else {
                 return Ok(());
             };
-            let pause = backoff.pause();
+            let pause = backoff.delay();
             if !self.may_pass(&error) || Instant::now() + pause >= deadline {
                 return Err(error);
             }
@@ -286,8 +286,9 @@ impl Bucket {
     }
 }
 
+/// Writers that have collided would collide again if they all waited equally long.
 pub(crate) fn write_backoff() -> Backoff {
-    Backoff::new(FIRST_PAUSE, LONGEST_PAUSE)
+    Backoff::new(FIRST_PAUSE, LONGEST_PAUSE).spread_by(Spread::Shorter)
 }
 
 fn is_missing(error: &KeyValueError) -> bool {

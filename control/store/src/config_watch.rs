@@ -6,12 +6,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use lattice_core::subject::store::config_key;
-use lattice_core::{ConfigName, StringMap};
+use lattice_core::{Backoff, ConfigName, Spread, StringMap};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::backoff::Backoff;
 use crate::bucket::{Bucket, Record};
 use crate::configs::{encode, parse};
 use crate::error::StoreError;
@@ -291,10 +290,10 @@ async fn follow(hub: Weak<Hub>, mut watch: RawWatch) {
 }
 
 async fn ask_leader(hub: Weak<Hub>, bucket: Arc<Bucket>, name: ConfigName) {
-    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE).spread_by(Spread::Shorter);
     let key = config_key(&name);
     loop {
-        tokio::time::sleep(backoff.pause()).await;
+        tokio::time::sleep(backoff.delay()).await;
         let is_watched = hub.upgrade().is_some_and(|hub| hub.is_watched(&name));
         if !is_watched {
             return;
@@ -311,7 +310,7 @@ async fn ask_leader(hub: Weak<Hub>, bucket: Arc<Bucket>, name: ConfigName) {
 
 /// Writes lost configs back until none is left; one that cannot be written is not in the way of the others.
 async fn write_back(hub: Weak<Hub>, bucket: Arc<Bucket>) {
-    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE).spread_by(Spread::Shorter);
     loop {
         let Some(lost) = hub.upgrade().map(|hub| hub.lost()) else {
             return;
@@ -324,7 +323,7 @@ async fn write_back(hub: Weak<Hub>, bucket: Arc<Bucket>) {
             Ok(()) => tracing::info!(configs, "wrote configs in use back"),
             Err(error) => {
                 tracing::warn!(configs, %error, "could not write configs in use back, trying again");
-                tokio::time::sleep(backoff.pause()).await;
+                tokio::time::sleep(backoff.delay()).await;
             }
         }
     }

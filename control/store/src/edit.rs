@@ -79,7 +79,7 @@ impl Bucket {
                 }
             };
             overtaken = error.is_none();
-            let pause = backoff.pause();
+            let pause = backoff.delay();
             let hopeless = error.as_ref().is_some_and(|error| !self.may_pass(error));
             if hopeless || Instant::now() + pause >= deadline {
                 return Err(error

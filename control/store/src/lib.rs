@@ -11,7 +11,6 @@
 //! bucket is replaced, they come back and start with the complete state, so that a change missed
 //! in between is noticed.
 
-mod backoff;
 mod bucket;
 mod bundle;
 mod claims;
@@ -29,7 +28,6 @@ mod status;
 mod store;
 mod told;
 
-pub use backoff::Backoff;
 pub use bundle::{BundleError, ConfigBundle};
 pub use claims::ClaimsStore;
 pub use code::CodeBucket;

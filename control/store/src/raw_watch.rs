@@ -16,12 +16,12 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, push};
 use async_nats::jetstream::kv::{self, Operation};
 use futures::StreamExt;
+use lattice_core::{Backoff, Spread};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::backoff::Backoff;
 use crate::bucket::{Bucket, Record};
 use crate::error::{BoxError, StoreError};
 use content::{collect, unread};
@@ -153,7 +153,7 @@ struct Memory {
 }
 
 async fn run(bucket: Arc<Bucket>, sender: mpsc::Sender<RawChange>) {
-    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE).spread_by(Spread::Shorter);
     let mut memory = Memory::default();
     let mut failures = 0_u32;
     loop {
@@ -167,7 +167,7 @@ async fn run(bucket: Arc<Bucket>, sender: mpsc::Sender<RawChange>) {
             backoff.reset();
             failures = 0;
         }
-        let pause = backoff.pause();
+        let pause = backoff.delay();
         let name = bucket.name();
         // An outage of hours would fill the log with the same line.
         if failures == 0 {

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_core::link::LinkState;
-use lattice_core::{ComponentId, HostId, LinkKey, LinkStatus};
+use lattice_core::{Backoff, ComponentId, HostId, LinkKey, LinkStatus, Spread};
 use parking_lot::Mutex;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::backoff::Backoff;
 use crate::error::StoreError;
 use crate::status::StatusStore;
 
@@ -278,7 +277,7 @@ impl Place {
 }
 
 async fn run(shared: Arc<Shared>, refresh: Duration) {
-    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE).spread_by(Spread::Shorter);
     let mut ticks = interval_at(Instant::now() + refresh, refresh);
     let mut checks = interval(CONNECTION_CHECK);
     checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -289,7 +288,7 @@ async fn run(shared: Arc<Shared>, refresh: Duration) {
             Ok(()) => backoff.reset(),
             Err(error) => {
                 tracing::warn!(%error, "could not write link states, trying again");
-                tokio::time::sleep(backoff.pause()).await;
+                tokio::time::sleep(backoff.delay()).await;
                 continue;
             }
         }

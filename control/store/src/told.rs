@@ -36,7 +36,7 @@ fn turn_of(lately: &mut KeyedThrottle<String, ()>, key: &str, now: Instant) -> O
 /// The beginning of an error, which may repeat what stands in a record: as a field that is a text, its
 /// lines are not those of the log.
 pub(crate) fn clipped(error: &dyn Display) -> String {
-    error.to_string().chars().take(LONGEST).collect()
+    lattice_core::text::clipped(error, LONGEST)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Where a guest trapped, in words of some length: names are those that the component gives its functions,
 //! and may be as long, or stand for as much, as it likes.
 
-use std::fmt::{self, Display, Write};
+use std::fmt::Display;
 
+use lattice_core::text::{clipped_line, head};
 use wasmtime::{FrameInfo, WasmBacktrace};
 
 /// The longest name that is told, in bytes.
@@ -41,29 +42,17 @@ fn readable(name: &str) -> String {
 
 /// The beginning of a text, without what steers terminals. No more of it is made than is told.
 fn clipped(text: impl Display) -> String {
-    let mut begin = Begin(String::new());
-    match write!(begin, "{text}") {
-        Ok(()) => begin.0,
-        Err(fmt::Error) => begin.0 + "…",
-    }
-}
-
-struct Begin(String);
-
-impl Write for Begin {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for letter in text.chars() {
-            if self.0.len() >= LONGEST {
-                return Err(fmt::Error);
-            }
-            self.0.push(if letter.is_control() { ' ' } else { letter });
-        }
-        Ok(())
+    let begin = clipped_line(text, LONGEST + 1);
+    match begin.len() > LONGEST {
+        true => format!("{}…", head(&begin, LONGEST)),
+        false => begin,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     #[test]

@@ -1,10 +1,12 @@
 //! What every process of a lattice agrees on: ids, subjects, links, configs,
-//! events, host data and replies.
+//! events, host data and replies; and what all of them do alike when they try
+//! again ([`Backoff`]) or tell of texts of others ([`mod@text`]).
 //!
 //! The crate does no I/O. Every type that crosses the wire is plain data with
 //! public fields and encodes to the exact JSON of the 1.9 lattice generation;
 //! fields of ours that old peers do not know are left out when empty.
 
+mod backoff;
 pub mod config;
 pub mod event;
 pub mod grant;
@@ -23,11 +25,13 @@ pub mod road;
 pub mod rules;
 pub mod secrets;
 pub mod subject;
+pub mod text;
 pub mod trace;
 pub mod uptime;
 
 mod json;
 
+pub use backoff::{Backoff, Spread};
 pub use id::{
     BackendName, ComponentId, ConfigName, HostId, ImageRef, InterfaceName, InvalidId, LatticeName,
     LinkName, WitName,

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::provider::SecretValue;
+use crate::text::clipped_line;
 
 /// The header that names the curve key which a request was sealed with.
 pub const REQUEST_XKEY: &str = "WasmCloud-Host-Xkey";
@@ -189,8 +190,7 @@ const SHOWN_CHARS: usize = 200;
 
 /// The start of a text, in one line.
 fn shown(text: &str) -> String {
-    let plain = |c: char| if c.is_control() { ' ' } else { c };
-    text.chars().take(SHOWN_CHARS).map(plain).collect()
+    clipped_line(text, SHOWN_CHARS)
 }
 
 /// A value for the backend to keep, an operation of the reference backend.

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{ConnectOptions, ServerAddr};
+use lattice_core::{Backoff, Spread};
 
 pub use address::{ServerAddress, addresses, without_login};
 pub use creds::Creds;
@@ -305,21 +306,15 @@ fn files_of(login: &Login, tls: &Tls) -> Vec<PathBuf> {
 }
 
 /// None before the first attempt, since a connection that was given up on purpose is to be back at
-/// once; then growing, so that a restarted server is found soon and a lost one is not besieged.
+/// once; then growing, so that a restarted server is found soon and a lost one is not besieged, and
+/// spread, so that those who were lost together do not come back together.
 fn pause(attempt: usize) -> Duration {
     let Some(earlier) = attempt.checked_sub(2) else {
         return Duration::ZERO;
     };
-    let exponent = u32::try_from(earlier).unwrap_or(u32::MAX).min(10);
-    let longest = (FIRST_PAUSE * 2_u32.pow(exponent)).min(LONGEST_PAUSE);
-    longest.mul_f64(0.5 + jitter() / 2.0)
-}
-
-/// A number from 0 to 1, so that those who were lost together do not come back together.
-fn jitter() -> f64 {
-    use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-    let bits = RandomState::new().build_hasher().finish() >> 40;
-    bits as f64 / f64::from(1 << 24)
+    let backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE).spread_by(Spread::Shorter);
+    let earlier = u32::try_from(earlier).unwrap_or(u32::MAX);
+    backoff.after(earlier).delay()
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use async_nats::{Client, HeaderMap, Message, Subject, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
+use lattice_core::Backoff;
 use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
@@ -234,7 +235,7 @@ pub(crate) async fn keep(inner: Arc<Inner>, connection: BulkConnection) {
 }
 
 async fn opened(inner: &Arc<Inner>, connection: &BulkConnection) -> Subscriber {
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = Backoff::exact(FIRST_PAUSE, LAST_PAUSE);
     loop {
         let error = match timeout(WITHIN, open(inner, connection)).await {
             Ok(Ok(incoming)) => return incoming,
@@ -242,8 +243,7 @@ async fn opened(inner: &Arc<Inner>, connection: &BulkConnection) -> Subscriber {
             Err(_) => format!("it does not stand within {WITHIN:?}").into(),
         };
         tracing::warn!(%error, "no connection for long streams, which share that of calls");
-        sleep(pause).await;
-        pause = (2 * pause).min(LAST_PAUSE);
+        sleep(backoff.delay()).await;
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::direct::Here;
 use crate::error::CallError;
-use crate::exchange::{Exchange, Side};
+use crate::exchange::{Debt, Exchange, Side};
 use crate::header::{self, DEFAULT_LINK, Terms};
 use crate::outbound;
 use crate::outbox::Outgoing;
@@ -49,10 +49,6 @@ pub struct Call {
     may_be_nowhere: bool,
     deadline: Instant,
     started: Instant,
-    /// Empty parameters: a 1.9 callee waits for the end of the parameters before it starts.
-    owes_end: bool,
-    /// Streams that such a callee has to be told have ended.
-    owed_paths: Vec<Path>,
 }
 
 impl Peer {
@@ -129,17 +125,21 @@ impl Peer {
         let headers = self.headers_of(&invocation);
         let guard = self.open(Side::Caller, invocation.subject().clone())?;
         let terms = self.terms_of(&guard, ended, streams).until(deadline);
-        let (request, owed_paths) =
-            self.request(&invocation, headers, terms, guard.root(), &mut params);
-        let tells_end = invocation.common.tells_end && params.is_empty();
+        let (request, ended) = self.request(&invocation, headers, terms, guard.root(), &mut params);
+        for path in ended {
+            guard.exchange.owe(Debt::empty(path));
+        }
+        // Without parameters a 1.9 callee waits for their end before it starts, too.
+        let is_whole = params.is_empty() && !request.payload.is_empty();
+        if invocation.common.tells_end || !is_whole {
+            guard.exchange.owe(Debt::params());
+        }
         let call = Call {
             guard,
             common: invocation.common,
             may_be_nowhere: invocation.may_be_nowhere,
             deadline,
             started: Instant::now(),
-            owes_end: request.payload.is_empty() || tells_end,
-            owed_paths,
         };
         let sent = call.send_request(request, invocation.place, invocation.is_under_way);
         call.told(call.within(sent).await)?;
@@ -247,7 +247,9 @@ impl Call {
             outbound::send_all(&self.guard.peer, &subject, params).await?;
             self.guard.peer.publish(subject, None, Bytes::new()).await
         };
-        self.within(send).await
+        self.within(send).await?;
+        exchange.paid(&Debt::params());
+        Ok(())
     }
 
     /// Writes a stream or future among the parameters. The writer waits for the accept, and
@@ -276,53 +278,38 @@ impl Call {
         self.told(done)
     }
 
-    async fn poll_to_result(&mut self) -> Result<ResultMessage, CallError> {
+    async fn poll_to_result(&self) -> Result<ResultMessage, CallError> {
+        let exchange = &self.guard.exchange;
         loop {
-            let exchange = Arc::clone(&self.guard.exchange);
-            let owes = self.owes_end || !self.owed_paths.is_empty();
-            let value = poll_fn(|cx| {
-                if let Poll::Ready(value) = exchange.poll_value(cx) {
-                    return Poll::Ready(Some(value));
-                }
-                match exchange.poll_remote(cx) {
-                    Poll::Ready(Ok(_)) if owes => Poll::Ready(None),
-                    _ => Poll::Pending,
-                }
-            })
-            .await;
-            match value {
-                Some(value) => {
+            let next = poll_fn(|cx| match exchange.poll_value(cx) {
+                Poll::Ready(value) => Poll::Ready(Ok(value)),
+                Poll::Pending => exchange.poll_debt(cx).map(Err),
+            });
+            match next.await {
+                Ok(value) => {
+                    // Streams of the answer may come only after what a 1.9 callee is to be told.
+                    self.guard.settle_later();
                     let bytes = value?;
                     return Ok(ResultMessage {
                         bytes,
                         ended: exchange.ended_paths(),
                     });
                 }
-                None => Box::pin(self.settle_debts()).await?,
+                Err((subject, debt)) => Box::pin(self.pay(subject, debt)).await?,
             }
         }
     }
 
-    /// Tells a 1.9 callee what a newer one has read in the headers of the request.
-    async fn settle_debts(&mut self) -> Result<(), CallError> {
-        let owes_end = std::mem::take(&mut self.owes_end);
-        let owed_paths = std::mem::take(&mut self.owed_paths);
-        let Some(remote) = self.guard.exchange.remote() else {
-            return Ok(());
-        };
-        if remote.window.is_some() {
-            return Ok(());
+    /// Tells a 1.9 callee of an end that a newer one has read in the headers of the request. It is owed
+    /// until it is on its way; an answer that comes meanwhile does not wait for that.
+    async fn pay(&self, subject: Subject, debt: Debt) -> Result<(), CallError> {
+        let (peer, exchange) = (&self.guard.peer, &self.guard.exchange);
+        tokio::select! {
+            biased;
+            () = poll_fn(|cx| exchange.poll_answered(cx)) => return Ok(()),
+            sent = peer.publish(subject, None, debt.end.clone()) => sent?,
         }
-        let peer = &self.guard.peer;
-        for path in owed_paths {
-            let subject = format!("{}.params.{path}", remote.root).into();
-            peer.publish(subject, None, Bytes::from_static(&[0]))
-                .await?;
-        }
-        if owes_end {
-            let subject = format!("{}.params", remote.root).into();
-            peer.publish(subject, None, Bytes::new()).await?;
-        }
+        exchange.paid(&debt);
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use crate::error::CallError;
 use crate::exchange::{ALIVE, Delivered, Exchange};
 use crate::handing::{again_late, take_over, told_deadline};
 use crate::header::{self, turn_of};
-use crate::inbox::HANDED_ON;
+use crate::inbox::{HANDED_ON, is_place_with_room};
 use crate::local::Asked;
 use crate::outbox::Outgoing;
 use crate::peer::{DeferredSend, Inner};
@@ -143,17 +143,7 @@ pub(crate) fn route(inner: &Arc<Inner>, message: Message, via: Via<'_>) {
     }
     // A late message for a call that has ended finds no slot; that is not an error.
     let Some((id, exchange)) = inner.slots.get(token) else {
-        match (suffix, message.reply) {
-            (ALIVE, Some(subject)) if inner.may_write_to(&subject, via) => {
-                inner.send_later(DeferredSend::empty(subject));
-            }
-            _ => {
-                if let Some(function) = inner.slots.stray(token) {
-                    inner.complaints.add(Complaint::AnsweredTwice, &function);
-                }
-            }
-        }
-        return;
+        return came_late(inner, token, suffix, &message, via);
     };
     if let Via::Line(line) = via
         && !exchange.is_over(line)
@@ -173,6 +163,12 @@ pub(crate) fn route(inner: &Arc<Inner>, message: Message, via: Via<'_>) {
     match exchange.deliver(suffix, message, matches!(via, Via::Bus)) {
         Delivered::Done => {}
         Delivered::Ended => inner.slots.remove(id),
+        Delivered::EndAt(ends) => {
+            inner.slots.remove(id);
+            for end in ends {
+                inner.send_later(end);
+            }
+        }
         Delivered::CancelAt(subject) => {
             inner.slots.remove(id);
             inner.send_later(DeferredSend::empty(subject));
@@ -191,4 +187,31 @@ pub(crate) fn route(inner: &Arc<Inner>, message: Message, via: Via<'_>) {
             }
         }
     }
+}
+
+/// Answers what has come for a call that has no slot any more, as far as somebody waits for that.
+fn came_late(inner: &Inner, token: &str, suffix: &str, message: &Message, via: Via<'_>) {
+    let reply = message.reply.as_ref();
+    match reply.filter(|reply| inner.may_write_to(reply, via)) {
+        Some(subject) if suffix == ALIVE => {
+            return inner.send_later(DeferredSend::empty(subject.clone()));
+        }
+        Some(root) if suffix.is_empty() && is_accept_of_stock(inner, message, root) => {
+            let params = Subject::from(format!("{root}.params"));
+            inner.send_later(DeferredSend::empty(params));
+        }
+        _ => {}
+    }
+    if let Some(function) = inner.slots.stray(token) {
+        inner.complaints.add(Complaint::AnsweredTwice, &function);
+    }
+}
+
+/// Whether a message is what a 1.9 callee accepts a call with: it may wait for the end of the parameters
+/// and take no other call before.
+fn is_accept_of_stock(inner: &Inner, message: &Message, root: &Subject) -> bool {
+    let is_bare = message.headers.is_none() && message.status.is_none();
+    // Others answer in the same way who were asked for room.
+    let is_other = is_place_with_room(root) || inner.inbox.split(root).is_some();
+    is_bare && message.payload.is_empty() && !is_other
 }

@@ -6,6 +6,7 @@ use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use lattice_codec::DecodeError;
 use lattice_core::road::Why;
+use lattice_core::text::{clipped_line, head};
 use serde::{Deserialize, Serialize};
 
 use crate::header;
@@ -130,12 +131,7 @@ impl RemoteError {
     }
 
     pub(crate) fn headers(&self) -> HeaderMap {
-        let line: String = self
-            .message
-            .chars()
-            .take(200)
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
+        let line = clipped_line(&self.message, 200);
         let mut headers = HeaderMap::new();
         header::put(&mut headers, header::ERROR, &one_line(&self.code));
         header::set(&mut headers, header::STATUS, self.status());
@@ -173,10 +169,7 @@ impl RemoteError {
 fn cut(text: &mut String, most: usize) {
     const REST: char = '…';
     if text.len() > most {
-        let end = text.floor_char_boundary(most - REST.len_utf8());
-        text.truncate(end);
-        text.push(REST);
-        text.shrink_to_fit();
+        *text = format!("{}{REST}", head(text, most - REST.len_utf8()));
     }
 }
 

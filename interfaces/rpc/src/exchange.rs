@@ -4,6 +4,7 @@
 
 mod budget;
 mod channel;
+mod debts;
 mod deliver;
 mod early;
 mod leaving;
@@ -32,6 +33,7 @@ use crate::peer::PeerConfig;
 pub(crate) use budget::{Account, Budget, Share};
 use channel::Channel;
 pub(crate) use channel::Pieces;
+pub(crate) use debts::Debt;
 pub(crate) use deliver::Delivered;
 use leaving::Leaving;
 use pulse::Pulse;
@@ -80,6 +82,8 @@ struct State {
     /// The other end is no more, after the synchronous part of its answer was all here.
     lost: bool,
     abandoned: bool,
+    /// What a 1.9 callee has to be told.
+    debts: Vec<Debt>,
     /// Something goes or comes over the connection for long streams.
     long: bool,
     /// Something has come over NATS.

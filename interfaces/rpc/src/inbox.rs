@@ -36,6 +36,14 @@ pub(crate) fn owner(inbox: &str) -> &str {
     end.map_or(inbox, |(at, _)| &inbox[..at])
 }
 
+/// Whether the subject that an answer names is that of a [place](Inbox::place) with the room there.
+pub(crate) fn is_place_with_room(told: &str) -> bool {
+    let mut tokens = told.rsplit('.');
+    let room = tokens.next().map(str::parse::<usize>);
+    // What cannot be guessed stands in between.
+    matches!(room, Some(Ok(_))) && tokens.nth(1) == Some(HANDED_ON)
+}
+
 /// The prefix under which all slots of a peer listen.
 #[derive(Debug)]
 pub(crate) struct Inbox {
@@ -125,6 +133,16 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(owner(inbox), expected, "{inbox}");
+        }
+    }
+
+    #[test]
+    fn a_place_with_room_is_told_from_other_subjects() {
+        let inbox = Inbox::new("_INBOX.me".to_owned()).unwrap();
+        let place = inbox.place(&prefix("a"));
+        assert!(is_place_with_room(&format!("{place}.7")));
+        for other in [&*place, "_INBOX.x", "_INBOX.at.7", "_INBOX.x.at.7", ""] {
+            assert!(!is_place_with_room(other), "{other}");
         }
     }
 

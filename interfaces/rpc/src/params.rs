@@ -19,9 +19,16 @@ use crate::respond::Inbound;
 use crate::stream::ByteReader;
 use pace::Pace;
 
-/// How long a 1.9 caller may be quiet that has sent more than its request: those that do end their
-/// parameters, however slow the way.
+/// How long a 1.9 caller may be quiet that has sent more than its request, or has more to send: those
+/// that do end their parameters, however slow the way.
 const BEGUN: Duration = Duration::from_secs(10);
+
+/// What a full request leaves to its headers, at most: this part of a message, or so many bytes.
+const HEADERS: usize = 64;
+const LEAST_HEADERS: usize = 1024;
+
+/// The largest message where nothing else is set, as for a caller who is on another server than we.
+const USUAL_PAYLOAD: usize = 1 << 20;
 
 /// The parameters of one call.
 #[derive(Debug)]
@@ -157,20 +164,21 @@ impl Params {
     /// Waits for all parameters of a function whose type is not known here.
     ///
     /// A 1.9 caller that never ends its parameters is taken to have sent them all once it has been
-    /// quiet for `quiet`, or for ten seconds once it has sent more than the request. One of our kind
-    /// ends them.
+    /// quiet for `quiet`, or for ten seconds once it has sent more than the request or where that was
+    /// full. One of our kind ends them.
     ///
     /// # Errors
     ///
     /// As [`Params::decode`].
     pub async fn all(&mut self, quiet: Duration) -> Result<Bytes, CallError> {
         let request = self.first.len();
+        let is_full = fills(request, self.inbound.peer.nats().max_payload());
         while !self.complete {
             if self.inbound.newer() {
                 self.more().await?;
                 continue;
             }
-            let has_begun = self.first.len() > request;
+            let has_begun = is_full || self.first.len() > request;
             let quiet = if has_begun { quiet.max(BEGUN) } else { quiet };
             match tokio::time::timeout(quiet, self.more()).await {
                 Ok(more) => more?,
@@ -270,6 +278,13 @@ impl Params {
     }
 }
 
+/// Whether a request with so many bytes of parameters had room for no more, so that a rest is to follow:
+/// the first message of a 1.9 caller takes as many as it can.
+fn fills(request: usize, max_payload: usize) -> bool {
+    let full = |most: usize| most.saturating_sub((most / HEADERS).max(LEAST_HEADERS));
+    request >= full(max_payload).min(full(USUAL_PAYLOAD))
+}
+
 /// Decodes from the front. The reader does not outlive this: nobody else may hold the bytes when more
 /// are appended, or all of them are copied.
 fn read<T>(
@@ -297,6 +312,24 @@ fn joined<'a>(first: Bytes, pieces: impl Iterator<Item = &'a Bytes> + Clone) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_is_full_for_our_server_or_for_a_usual_one() {
+        const KIB: usize = 1024;
+        for (request, max_payload, expected) in [
+            (8 * 1024 * KIB, 8 * 1024 * KIB, true),
+            (1008 * KIB, 8 * 1024 * KIB, true),
+            (1008 * KIB - 1, 8 * 1024 * KIB, false),
+            (1008 * KIB, 1024 * KIB, true),
+            // Headers are no smaller where messages are.
+            (7 * KIB, 8 * KIB, true),
+            (7 * KIB - 1, 8 * KIB, false),
+            (0, 100, true),
+        ] {
+            let is_full = fills(request, max_payload);
+            assert_eq!(is_full, expected, "{request} of {max_payload}");
+        }
+    }
 
     #[test]
     fn what_is_read_in_vain_is_not_copied_when_more_comes() {

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use async_nats::{Message, Subject, Subscriber};
 use futures::StreamExt as _;
+use lattice_core::Backoff;
 use lattice_core::subject::RpcPrefix;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -329,14 +330,17 @@ impl Watch {
     /// Looks for others with room, as long as there is none here and calls wait.
     async fn relieve(&self) {
         // Where nobody has room for long, nobody is asked often, also when calls wait only now and then.
-        let mut pause = PAUSE;
+        let mut backoff = Backoff::exact(2 * PAUSE, LONGEST_PAUSE);
         loop {
             self.limiter.pressed().await;
             loop {
                 let told = self.peer().ask(&self.subject, ANSWER_WITHIN).await;
-                pause = match told {
-                    Some(_) => PAUSE,
-                    None => (2 * pause).min(LONGEST_PAUSE),
+                let pause = match told {
+                    Some(_) => {
+                        backoff.reset();
+                        PAUSE
+                    }
+                    None => backoff.delay(),
                 };
                 self.relief.set(self.other(told), pause);
                 tokio::time::sleep(pause).await;

@@ -306,7 +306,8 @@ impl Responder {
 
 /// The messages that tell a caller of a failure. The status goes to the caller's own subject,
 /// where a 1.9 peer does not look once it has its accept; the empty result after it is what such
-/// a peer takes for the failure. Before the accept, the missing reply subject is enough.
+/// a peer takes for the failure. Before the accept, the missing reply subject is enough for those
+/// in Rust; those in Go go on to read the result.
 fn failure(inbound: &Inbound, error: &RemoteError) -> Vec<DeferredSend> {
     let mut messages = vec![DeferredSend {
         subject: inbound.caller.clone(),
@@ -314,7 +315,7 @@ fn failure(inbound: &Inbound, error: &RemoteError) -> Vec<DeferredSend> {
         payload: error.payload(),
         offset: None,
     }];
-    if !inbound.newer() && inbound.accepted.initialized() {
+    if !inbound.newer() {
         let subject = inbound.results();
         messages.push(DeferredSend::empty(subject));
     }

@@ -482,10 +482,11 @@ impl ByteWriter {
 }
 
 impl Drop for ByteWriter {
-    /// An abandoned stream still ends, so that a 1.9 reader does not wait for more.
+    /// An abandoned stream still ends, so that a 1.9 reader does not wait for more. To it, a body that
+    /// broke off looks like one that is complete: its wire has nothing else to say so.
     fn drop(&mut self) {
         let Some(subject) = self.subject.take() else {
-            return;
+            return self.guard.owe_end(&self.path);
         };
         if !self.done && self.guard.exchange.stopped().is_none() {
             self.guard.peer.send_later(DeferredSend {

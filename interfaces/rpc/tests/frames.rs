@@ -429,6 +429,30 @@ async fn much_and_then_a_byte_at_a_time_is_not_decoded_for_each() {
     assert!(looks < 30, "{looks}");
 }
 
+#[tokio::test]
+async fn the_rest_of_parameters_that_filled_the_request_may_come_late() {
+    let quiet = Duration::from_millis(20);
+    let pair = Pair::start().await;
+    let count = pair.serve("count", move |mut call| async move {
+        let size = call.params.all(quiet).await.unwrap().len();
+        call.responder.reply(size.to_string().into()).await.unwrap();
+    });
+    let _serving = count.await;
+    let mut raw = Raw::new(&pair).await;
+    let (root, client) = (raw.root(1), raw.client.clone());
+    // Stock callers leave no room but for the reply subject and headers.
+    let first = Bytes::from(vec![7; client.max_payload() - root.len()]);
+    let invoked = client.publish_with_reply(pair.subject("count"), root, first.clone());
+    invoked.await.unwrap();
+    let params = format!("{}.params", raw.next().await.reply.unwrap());
+    tokio::time::sleep(10 * quiet).await;
+    for part in [Bytes::from_static(b"rest"), Bytes::new()] {
+        client.publish(params.clone(), part).await.unwrap();
+    }
+    assert_eq!(raw.next().await.payload, (first.len() + 4).to_string());
+    pair.settle().await;
+}
+
 /// Writes to NATS what no client does.
 async fn raw(pair: &Pair, bytes: &[u8]) {
     let mut stream = TcpStream::connect(("127.0.0.1", pair.nats.port))

@@ -215,3 +215,42 @@ async fn no_call_is_handed_on_to_a_subject_of_the_lattice() {
     lattice_nats_box::taken_in(&client).await.unwrap();
     assert!(futures::poll!(written.next()).is_pending());
 }
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "stands in for answers that are late"
+)]
+#[tokio::test]
+async fn a_late_answer_that_tells_of_room_is_not_taken_for_that_of_a_stock_function() {
+    use futures::StreamExt as _;
+
+    let pair = Pair::start().await;
+    let server = Server::start(&pair, &pair.callee, 100).await;
+    let mut watch = pair.watch().await;
+    server.gate.add_permits(1);
+    let answered = pair.caller.call(pair.invocation("work"), Bytes::new());
+    answered.await.unwrap();
+    let request = |sent: &async_nats::Message| sent.subject.as_str() == pair.subject("work");
+    let request = watch.messages().await.into_iter().find(request).unwrap();
+    let root = request.reply.unwrap();
+    let nobody = format!("{}.none", root.rsplit_once('.').unwrap().0);
+    let client = pair.nats.client().await.unwrap();
+    let inbox = client.new_inbox();
+    let mut heard = client.subscribe(format!("{inbox}.>")).await.unwrap();
+    lattice_nats_box::taken_in(&client).await.unwrap();
+    let room = client.publish_with_reply(pair.prefix.room(), format!("{inbox}.room"), Bytes::new());
+    room.await.unwrap();
+    let within = Duration::from_secs(5);
+    let told = tokio::time::timeout(within, heard.next()).await;
+    let place = told.expect("nobody has room").unwrap().reply.unwrap();
+    for root in [place.as_str(), &inbox] {
+        let late = client.publish_with_reply(nobody.clone(), root.to_owned(), Bytes::new());
+        late.await.unwrap();
+    }
+    let end = tokio::time::timeout(within, heard.next()).await;
+    let end = end.expect("a stock function waits").unwrap();
+    assert_eq!(end.subject.to_string(), format!("{inbox}.params"));
+    let at_place = |sent: &async_nats::Message| sent.subject.starts_with(place.as_str());
+    assert!(!watch.messages().await.iter().any(at_place));
+    pair.settle().await;
+}

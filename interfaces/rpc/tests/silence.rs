@@ -13,6 +13,7 @@ use futures::StreamExt as _;
 use lattice_codec::Path;
 use lattice_core::subject::RpcPrefix;
 use lattice_nats_box::taken_in;
+use lattice_rpc::wrpc::{CallContext, Client};
 use lattice_rpc::{CallError, Invocation, PeerConfig, ServeHandle, header};
 use support::{Pair, id, lattice, soon};
 use tokio::task::JoinHandle;
@@ -321,4 +322,60 @@ async fn parameters_whose_end_is_told_are_waited_for() {
     let none = Duration::ZERO;
     let older = answer_to(&pair, HeaderMap::new(), [none, pause]).await;
     assert_eq!(older, "abc");
+}
+
+#[tokio::test]
+async fn a_stock_callee_is_told_of_a_stream_that_bindings_drop_before_it_is_written() {
+    use wrpc_transport::{Index as _, Invoke as _};
+
+    let pair = Pair::start().await;
+    let callee = pair.nats.client().await.unwrap();
+    let mut calls = callee.subscribe(pair.subject("pipe")).await.unwrap();
+    let place = callee.new_inbox();
+    let params = callee.subscribe(format!("{place}.params.>")).await;
+    taken_in(&callee).await.unwrap();
+    let (caller, target) = (pair.caller.clone(), id("target"));
+    let client = Client::new(caller, &lattice(), id("tester"), target, IDLE * 50);
+    let none: [[Option<usize>; 0]; 0] = [];
+    let pending = Bytes::from_static(&[0]);
+    let context = CallContext::default();
+    let call = client.invoke(context, "test:pkg/iface@0.1.0", "pipe", pending, none);
+    let (outgoing, incoming) = call.await.unwrap();
+    drop(outgoing.index(&[0]).unwrap());
+    let caller = calls.next().await.unwrap().reply.unwrap();
+    let accepted = callee.publish_with_reply(caller, place.clone(), Bytes::new());
+    accepted.await.unwrap();
+    drop((outgoing, incoming));
+    let end = timeout(Duration::from_secs(5), params.unwrap().next()).await;
+    let end = end.expect("the callee is not told").unwrap();
+    let told = (end.subject.to_string(), end.payload);
+    assert_eq!(told, (format!("{place}.params.0"), Bytes::new()));
+    pair.settle().await;
+}
+
+#[tokio::test]
+async fn an_answer_of_a_stock_callee_that_cannot_be_told_of_an_end_is_not_lost() {
+    let pair = Pair::start().await;
+    let callee = pair.nats.client().await.unwrap();
+    let mut calls = callee.subscribe(pair.subject("pipe")).await.unwrap();
+    taken_in(&callee).await.unwrap();
+    let (pending, ended) = (Bytes::from_static(&[0]), [path()]);
+    let invocation = pair.invocation("pipe");
+    let call = pair.caller.start(invocation, pending.clone(), &ended);
+    let mut call = call.await.unwrap();
+    let caller = calls.next().await.unwrap().reply.unwrap();
+    let results = format!("{caller}.results");
+    // What begins with it is longer than subjects may be.
+    let place = format!("{:x<1899}", callee.new_inbox());
+    let accepted = callee.publish_with_reply(caller, place, Bytes::new());
+    accepted.await.unwrap();
+    for part in [pending.clone(), Bytes::new()] {
+        callee.publish(results.clone(), part).await.unwrap();
+    }
+    taken_in(&callee).await.unwrap();
+    // All of it is here before anybody waits for it.
+    pair.caller.confirm(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(call.result().await.unwrap().bytes, pending);
+    drop(call);
+    pair.settle().await;
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
+use lattice_rpc::CallError;
 use lattice_rpc::wrpc::{CallContext, Client, Server};
 use support::{Pair, id, lattice, options};
 
@@ -314,6 +315,136 @@ async fn a_full_callee_is_an_error_at_once_for_stock_031_and_029() {
     );
     held.abort();
     pair.settle().await;
+}
+
+#[tokio::test]
+async fn a_full_callee_ends_the_results_of_one_who_reads_them_without_an_accept() {
+    let pair = Pair::start().await;
+    let (_serving, held) = full(&pair).await;
+    // As a client in Go, which does not take the missing place for parameters for an error.
+    let client = pair.nats.client().await.unwrap();
+    let inbox = client.new_inbox();
+    let results = client.subscribe(format!("{inbox}.results")).await;
+    let params = Bytes::from_static(&[2, b'h', b'i']);
+    let sent = client.publish_with_reply(pair.subject("echo"), inbox, params);
+    sent.await.unwrap();
+    let end = tokio::time::timeout(Duration::from_secs(4), results.unwrap().next()).await;
+    let end = end.expect("the caller hangs").unwrap();
+    assert!(end.payload.is_empty() && end.headers.is_none());
+    held.abort();
+    pair.settle().await;
+}
+
+/// A stock server of what the tests call.
+async fn stock_029(pair: &Pair) -> (async_nats_039::Client, wrpc_transport_nats_029::Client) {
+    let nats = async_nats_039::connect(&pair.nats.url).await;
+    let nats = nats.expect("no connection to NATS");
+    let (prefix, group) = (pair.prefix.as_str(), pair.prefix.as_str().into());
+    let server = wrpc_transport_nats_029::Client::new(nats.clone(), prefix, Some(group)).await;
+    (nats, server.expect("no stock server"))
+}
+
+#[tokio::test]
+async fn a_stock_function_goes_on_after_a_caller_who_left_before_the_accept() {
+    use wrpc_transport_028::ServeExt as _;
+    // Whether it still knows of the call when that is accepted, or not.
+    for linger in [Duration::from_secs(15), Duration::ZERO] {
+        let config = lattice_rpc::PeerConfig {
+            linger,
+            ..lattice_rpc::PeerConfig::default()
+        };
+        let pair = Pair::with_config(config).await;
+        let (nats, server) = stock_029(&pair).await;
+        let none: Arc<[Box<[Option<usize>]>]> = Arc::from([]);
+        let calls = server.serve_values::<(String,), (String,)>(INSTANCE, "echo", none);
+        let calls = calls.await.unwrap();
+        confirmed!(nats);
+        let mut long = bytes::BytesMut::new();
+        lattice_codec::write::string(&mut long, &"x".repeat(3_000_000));
+        let invocation = lattice_rpc::Invocation::new(pair.subject("echo"), support::soon(1000));
+        let left = pair.caller.call(invocation, long.freeze()).await;
+        let is_late = matches!(left, Err(CallError::Deadline { sent: true, .. }));
+        assert!(is_late, "{left:?}");
+        if linger.is_zero() {
+            support::until(|| pair.caller.stats().open_calls == 0).await;
+        }
+        let serving = tokio::spawn(async move {
+            let mut calls = Box::pin(calls);
+            while let Some(call) = calls.next().await {
+                // That of the one who has left is an error.
+                if let Ok((_, (text,), _, answer)) = call {
+                    answer((text,)).await.unwrap();
+                }
+            }
+        });
+        let short = Bytes::from_static(&[2, b'h', b'i']);
+        let answer = pair.caller.call(pair.invocation("echo"), short.clone());
+        assert_eq!(answer.await.unwrap(), short);
+        serving.abort();
+        pair.settle().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stock_function_goes_on_after_a_caller_who_left_after_the_accept() {
+    use wrpc_transport_028::ServeExt as _;
+    let pair = Pair::start().await;
+    let (nats, server) = stock_029(&pair).await;
+    let none: Arc<[Box<[Option<usize>]>]> = Arc::from([]);
+    let calls = server.serve_values::<(), ()>(INSTANCE, "unit", none);
+    let calls = calls.await.unwrap();
+    confirmed!(nats);
+    let serving = tokio::spawn(async move {
+        let mut calls = Box::pin(calls);
+        while let Some(call) = calls.next().await {
+            let (_, (), _, answer) = call.unwrap();
+            answer(()).await.unwrap();
+        }
+    });
+    let mut watch = pair.watch().await;
+    let invocation = pair.invocation("unit");
+    let left = pair.caller.start(invocation, Bytes::new(), &[]).await;
+    let until = support::soon(5000);
+    let is_accept = |sent: &async_nats::Message| sent.headers.is_none() && sent.reply.is_some();
+    while !watch.messages().await.iter().any(is_accept) {
+        assert!(tokio::time::Instant::now() < until, "not accepted");
+    }
+    pair.caller.confirm(Duration::from_secs(5)).await.unwrap();
+    drop(left.unwrap());
+    let answer = pair.caller.call(pair.invocation("unit"), Bytes::new());
+    assert_eq!(answer.await.unwrap(), Bytes::new());
+    serving.abort();
+    pair.settle().await;
+}
+
+#[tokio::test]
+async fn a_stock_callee_that_has_answered_already_is_told_where_a_stream_ends() {
+    let pair = Pair::start().await;
+    let callee = pair.nats.client().await.unwrap();
+    let mut calls = callee.subscribe(pair.subject("pipe")).await.unwrap();
+    let place = callee.new_inbox();
+    let params = callee.subscribe(format!("{place}.params.>")).await;
+    lattice_nats_box::taken_in(&callee).await.unwrap();
+    let (pending, ended) = (Bytes::from_static(&[0]), [lattice_codec::Path::new([0])]);
+    let invocation = pair.invocation("pipe");
+    let call = pair.caller.start(invocation, pending.clone(), &ended).await;
+    let caller = calls.next().await.unwrap().reply.unwrap();
+    let results = format!("{caller}.results");
+    let accepted = callee.publish_with_reply(caller, place.clone(), Bytes::new());
+    accepted.await.unwrap();
+    for part in [pending.clone(), Bytes::new()] {
+        callee.publish(results.clone(), part).await.unwrap();
+    }
+    lattice_nats_box::taken_in(&callee).await.unwrap();
+    // All of it is here before anybody waits for it.
+    pair.caller.confirm(Duration::from_secs(5)).await.unwrap();
+    let mut call = call.unwrap();
+    assert_eq!(call.result().await.unwrap().bytes, pending);
+    let end = tokio::time::timeout(Duration::from_secs(5), params.unwrap().next()).await;
+    let end = end.expect("the callee is not told").unwrap();
+    let told = (end.subject.to_string(), end.payload);
+    assert_eq!(told, (format!("{place}.params.0"), pending));
+    drop(call);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lattice_core::Backoff;
 use tokio::time::{Instant, sleep};
 
 /// How long somebody waits for the turn of another. Whoever is stuck then, or takes longer, is
@@ -33,7 +34,7 @@ impl Turn {
             }
         };
         let deadline = Instant::now() + PATIENCE;
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::exact(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             match file.try_lock() {
                 Ok(()) => break,
@@ -43,8 +44,7 @@ impl Turn {
                     return None;
                 }
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            sleep(backoff.delay()).await;
         }
         Some(Self {
             path: path.to_owned(),

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use lattice_core::text::head;
+
 use crate::PrepareError;
 
 /// How long the name of an interface or of a function may be, in bytes. Both are parts of a subject,
@@ -34,8 +36,7 @@ pub(crate) fn shown(name: &str) -> Cow<'_, str> {
     if name.len() <= MAX_NAME {
         return name.into();
     }
-    let start = &name[..name.floor_char_boundary(SHOWN)];
-    format!("{start}…").into()
+    format!("{}…", head(name, SHOWN)).into()
 }
 
 /// The imports of a component so far: how many go through links, and which nobody provides.

@@ -68,8 +68,8 @@ struct Lock {
 
 impl Lock {
     /// What releases it; `None` where nothing is left to release.
-    fn give_up(&mut self) -> Option<String> {
-        let token = self.token.take();
+    fn token_to_release(&self) -> Option<String> {
+        let token = self.token.clone();
         token.filter(|_| Instant::now() < self.ends)
     }
 }
@@ -77,7 +77,9 @@ impl Lock {
 impl Drop for Lock {
     /// The instance has ended with the lock in its hands.
     fn drop(&mut self) {
-        let Some(token) = self.give_up() else { return };
+        let Some(token) = self.token_to_release() else {
+            return;
+        };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
@@ -201,22 +203,29 @@ async fn release(
 
 /// Releases what the guest drops without having done so.
 async fn drop_lock(mut store: StoreContextMut<'_, Ctx>, lock: Held) -> wasmtime::Result<()> {
-    let mut lock = store.data_mut().table.delete(lock)?;
-    let Some(token) = lock.give_up() else {
-        return Ok(());
-    };
+    let lock = store.data_mut().table.delete(lock)?;
     let outbound = through(store.data(), &lock);
-    let params = (STORE.to_owned(), token.clone());
-    let released = call::<()>(&outbound, RELEASE, &lock.results, &params);
+    release_dropped(lock, &outbound).await;
+    Ok(())
+}
+
+/// Releases a lock while its guest waits.
+async fn release_dropped(mut lock: Lock, outbound: &Outbound) {
+    let Some(token) = lock.token_to_release() else {
+        return;
+    };
+    let params = (STORE.to_owned(), token);
+    let released = call::<()>(outbound, RELEASE, &lock.results, &params);
+    // The token stays until then: a guest that is cut off here leaves it to be released behind it.
     match timeout(RELEASE_LIMIT, released).await {
         Ok(Ok(Ok(()) | Err(LockError::NotHeld))) => {}
-        // The call that the guest is in has no time left; this has some of its own.
-        Ok(Err(InvokeError::Deadline)) => lock.token = Some(token),
+        // The call that the guest is in has no time left; what is done behind it has some of its own.
+        Ok(Err(InvokeError::Deadline)) => return,
         Ok(Ok(Err(error))) => unreleased(&error.text()),
         Ok(Err(error)) => unreleased(&chain(&error)),
         Err(_) => unreleased("there was no answer in time"),
     }
-    Ok(())
+    lock.token = None;
 }
 
 fn unreleased(why: &str) {
@@ -236,4 +245,85 @@ async fn call<T: Wire>(
         source: Some(error.into()),
     })?;
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use futures::FutureExt as _;
+    use lattice_codec::Path;
+    use lattice_codec::http::{ErrorCode, RequestOptions};
+    use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+    use super::*;
+    use crate::limits::Meter;
+    use crate::testing::EchoHttp;
+    use crate::ticker::Ticker;
+    use crate::{ByteStream, HttpBody, ImportTarget, StreamingReply};
+
+    /// Tells of each call, and answers none.
+    struct Deaf(UnboundedSender<(String, Bytes)>);
+
+    #[async_trait]
+    impl Invoke for Deaf {
+        async fn call(
+            &self,
+            _: &CallContext,
+            target: ImportTarget<'_>,
+            params: Bytes,
+        ) -> Result<Bytes, InvokeError> {
+            self.0.send((target.function.to_owned(), params)).unwrap();
+            std::future::pending().await
+        }
+
+        async fn call_streaming(
+            &self,
+            cx: &CallContext,
+            target: ImportTarget<'_>,
+            params: Bytes,
+            streams: Vec<(Path, ByteStream)>,
+            results: &[Path],
+        ) -> Result<StreamingReply, InvokeError> {
+            EchoHttp
+                .call_streaming(cx, target, params, streams, results)
+                .await
+        }
+
+        async fn send_http(
+            &self,
+            cx: &CallContext,
+            link_name: &str,
+            request: http::Request<HttpBody>,
+            options: RequestOptions,
+        ) -> Result<http::Response<HttpBody>, ErrorCode> {
+            EchoHttp.send_http(cx, link_name, request, options).await
+        }
+    }
+
+    #[tokio::test]
+    async fn the_release_of_a_guest_that_is_cut_off_is_made_behind_it() {
+        let long = Duration::from_secs(60);
+        let (sender, mut calls) = unbounded_channel();
+        let invoke: Arc<dyn Invoke> = Arc::new(Deaf(sender));
+        let engine = wasmtime::Engine::default();
+        let ticker = Ticker::start(&engine, Duration::from_millis(5)).unwrap();
+        let meter = Arc::new(Meter::new(ticker.enter(), None));
+        let outbound = Outbound::new(Arc::clone(&invoke), CallContext::within(long), &meter);
+        let lock = Lock {
+            key: "a".to_owned(),
+            token: Some("token 1".to_owned()),
+            link: "default".into(),
+            ends: Instant::now() + long,
+            invoke,
+            results: outcome::<(), LockError>(),
+        };
+        let mut released = Box::pin(release_dropped(lock, &outbound));
+        assert!(released.as_mut().now_or_never().is_none());
+        let (function, params) = calls.try_recv().unwrap();
+        assert_eq!(function, "release");
+        drop(released);
+        let behind = timeout(long, calls.recv()).await.unwrap();
+        assert_eq!(behind, Some((function, params)));
+    }
 }

@@ -20,6 +20,7 @@ mod gate;
 use std::sync::Arc;
 
 use lattice_core::TraceContext;
+use lattice_core::text::head;
 use tokio::runtime::Handle;
 use tokio::time::sleep_until;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower};
@@ -34,11 +35,6 @@ const LONGEST_MESSAGE: usize = 16 << 10;
 
 /// How much one call may log, in bytes; what comes after that is dropped.
 pub(crate) const LOG_PER_CALL: usize = 1 << 20;
-
-/// The beginning of a text, cut between characters.
-fn head(text: &str, most: usize) -> &str {
-    &text[..text.floor_char_boundary(most)]
-}
 
 #[derive(Debug, Clone, Copy, ComponentType, Lift, Lower)]
 #[component(enum)]

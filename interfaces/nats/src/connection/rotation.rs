@@ -10,6 +10,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use async_nats::{Client, ConnectError};
+use lattice_core::Backoff;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -145,7 +146,7 @@ enum Failed {
 #[derive(Debug)]
 struct Again {
     at: Instant,
-    pause: Duration,
+    backoff: Backoff,
     failed: Failed,
     /// How often the client had connected.
     connects: u64,
@@ -153,10 +154,11 @@ struct Again {
 
 impl Again {
     fn after(before: Option<Self>, failed: Failed, client: &Client) -> Self {
-        let pause = before.map_or(RETRY, |before| (2 * before.pause).min(LONGEST_RETRY));
+        let first = || Backoff::exact(RETRY, LONGEST_RETRY);
+        let mut backoff = before.map_or_else(first, |before| before.backoff);
         Self {
-            at: Instant::now() + pause,
-            pause,
+            at: Instant::now() + backoff.delay(),
+            backoff,
             failed,
             connects: connects(client),
         }
@@ -330,9 +332,11 @@ mod tests {
         std::fs::remove_file(&key).unwrap();
         std::fs::create_dir(&key).unwrap();
         let first = take_over(&prepared, &client, None).await.unwrap();
-        assert_eq!((first.failed, first.pause), (Failed::Read, RETRY));
+        assert_eq!(first.failed, Failed::Read);
+        assert_eq!(first.backoff.clone().delay(), 2 * RETRY);
         let second = take_over(&prepared, &client, Some(first)).await.unwrap();
-        assert_eq!((second.failed, second.pause), (Failed::Read, 2 * RETRY));
+        assert_eq!(second.failed, Failed::Read);
+        assert_eq!(second.backoff.clone().delay(), 4 * RETRY);
         assert_eq!(connects(&client), before);
         std::fs::remove_dir(&key).unwrap();
         std::fs::write(&key, kept).unwrap();

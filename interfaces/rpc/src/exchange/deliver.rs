@@ -10,6 +10,7 @@ use super::{ALIVE, Exchange, LOST, MAX_PATHS, Remote, Side, State};
 use crate::bulk::Offset;
 use crate::error::{CallError, RemoteError};
 use crate::header::{self, turn_of};
+use crate::peer::DeferredSend;
 
 /// How much of the description of a status is told.
 const LONGEST_DESCRIPTION: usize = 200;
@@ -23,6 +24,8 @@ pub(crate) enum Delivered {
     CancelAt(Subject),
     /// The caller has given up, and there is nobody to tell; drop the slot.
     Ended,
+    /// The caller has given up; tell the peer, of 1.9, where the parameters end, and drop the slot.
+    EndAt(Vec<DeferredSend>),
     /// It was an answer to another call of this function.
     Misplaced,
     /// The call was refused, since the session that proves it is of no use there.
@@ -110,8 +113,14 @@ impl Exchange {
             state.error.get_or_insert(error);
         } else if let Some(reply) = &message.reply {
             self.learn_remote(state, reply, headers);
-            if state.abandoned && state.remote.as_ref().is_some_and(|r| r.window.is_some()) {
-                return Delivered::CancelAt(format!("{reply}.cancel").into());
+            if state.abandoned {
+                if state.remote.as_ref().is_some_and(|r| r.window.is_some()) {
+                    return Delivered::CancelAt(format!("{reply}.cancel").into());
+                }
+                let ends = state.take_debts();
+                if !ends.is_empty() {
+                    return Delivered::EndAt(ends);
+                }
             }
         } else if state.remote.is_none() {
             let text = "peer did not specify a reply subject".to_owned();

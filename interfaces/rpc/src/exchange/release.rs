@@ -3,6 +3,7 @@
 use async_nats::Subject;
 
 use super::{Exchange, Remote, Side};
+use crate::peer::DeferredSend;
 
 /// How a slot is given back.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(crate) enum Release {
     Known,
     /// At once, after a call of a 1.9 peer, whose answers do not tell whose they are.
     Stock,
+    /// At once, after a call of a 1.9 peer that has to be told where its parameters end.
+    Owing(Vec<DeferredSend>),
     /// At once, with a message to the other end.
     Cancel(Subject),
     /// When the other end has told where to cancel, or after a while.
@@ -25,6 +28,10 @@ impl Exchange {
     /// What to do when the calling side lets go of the call.
     pub(crate) fn release(&self) -> Release {
         let mut state = self.state.lock();
+        let owed = state.take_debts();
+        if !owed.is_empty() {
+            return Release::Owing(owed);
+        }
         let done = state.is_answered() && state.error.is_none();
         if self.side == Side::Callee || state.over || done {
             let stock = state.remote.as_ref().is_some_and(|r| r.window.is_none());

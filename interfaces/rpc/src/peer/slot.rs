@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use async_nats::Subject;
+use lattice_codec::Path;
 
 use super::{DeferredSend, Peer};
-use crate::exchange::{Exchange, Release};
+use crate::exchange::{Debt, Exchange, Release};
 use crate::slots::SlotId;
 
 /// A taken slot. The slot is given back when the last holder lets go.
@@ -26,6 +27,20 @@ impl SlotGuard {
     pub(crate) fn bulk_root(&self) -> Option<Subject> {
         self.peer.inner.bulk.root(&self.id)
     }
+
+    /// The writer of a parameter is gone that has sent nothing: a 1.9 callee is told so as soon as it is
+    /// known.
+    pub(crate) fn owe_end(&self, path: &Path) {
+        self.exchange.owe(Debt::broken(path.clone()));
+        self.settle_later();
+    }
+
+    /// Has a 1.9 callee told of all ends that are owed to it, if it is known, without waiting for that.
+    pub(crate) fn settle_later(&self) {
+        for end in self.exchange.take_debts() {
+            self.peer.send_later(end);
+        }
+    }
 }
 
 impl Drop for SlotGuard {
@@ -42,6 +57,14 @@ impl Drop for SlotGuard {
                 let slots = &self.peer.inner.slots;
                 slots.remove(self.id);
                 slots.distrust(self.exchange.subject());
+            }
+            Release::Owing(ends) => {
+                let slots = &self.peer.inner.slots;
+                slots.remove(self.id);
+                slots.distrust(self.exchange.subject());
+                for end in ends {
+                    self.peer.send_later(end);
+                }
             }
             Release::Cancel(subject) => {
                 let slots = &self.peer.inner.slots;

@@ -7,9 +7,9 @@
 //! groups, and come back when there is room again. Where there is none nobody leaves: callers
 //! would be told that nobody serves the function, instead of when to come again.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
+use lattice_core::Spread;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -207,7 +207,7 @@ impl Keeper<'_> {
 
     /// Waits until it is time to come back, and says why it is.
     async fn until_back(&self, known: &mut Known, began: Instant) -> &'static str {
-        let soonest = began + SHORTEST.mul_f64(1.0 + jitter());
+        let soonest = began + Spread::Longer.of(SHORTEST);
         let back = async {
             loop {
                 sleep(LOOK).await;
@@ -256,12 +256,6 @@ impl Drop for Absence<'_> {
             self.aside.now.send_replace(false);
         }
     }
-}
-
-/// A number from 0 to 1.
-fn jitter() -> f64 {
-    let bits = RandomState::new().build_hasher().finish() >> 40;
-    bits as f64 / f64::from(1 << 24)
 }
 
 #[cfg(test)]

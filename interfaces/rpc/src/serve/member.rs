@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Subscriber;
+use lattice_core::Backoff;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -142,8 +143,9 @@ where
     }
 
     async fn join_again(&self) -> Member {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::exact(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
+            let pause = backoff.delay();
             match Member::join(&self.peer, &self.subject, &self.queue).await {
                 Ok(member) => return member,
                 Err(error) if pause == FIRST_PAUSE => {
@@ -152,7 +154,6 @@ where
                 Err(_) => {}
             }
             sleep(pause).await;
-            pause = (2 * pause).min(LONGEST_PAUSE);
         }
     }
 

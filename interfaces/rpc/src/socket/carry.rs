@@ -275,7 +275,11 @@ impl Reading {
     /// Tells whether a function is served here, and keeps the other end up to date from now on.
     fn wanted(&mut self, function: Subject) -> Result<(), LineError> {
         if self.told.len() >= MAX_FUNCTIONS && !self.told.contains_key(function.as_str()) {
-            return Ok(());
+            // The other end asks again, now and then, for those that it still has a use for.
+            self.told.retain(|_, told| told.here);
+            if self.told.len() >= MAX_FUNCTIONS {
+                return Ok(());
+            }
         }
         let here = self.board.has_function(&function);
         match self.told.get_mut(function.as_str()) {

@@ -21,8 +21,13 @@ const LINE: &str = "_LINE.";
 /// How many frames may wait for the other end.
 const ROOM: usize = 1024;
 
-/// How many functions an end asks for at most.
+/// Of how many functions an end remembers whether the other one serves them, at most. Those that it does
+/// not serve are forgotten, at both ends, when there are more: ids of components come and go.
 pub(super) const MAX_FUNCTIONS: usize = 8192;
+
+/// After how long a function is asked for again that is not served at the other end: that may have
+/// forgotten that it was asked.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
 
 /// How long a message of a call under way may wait for room.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -42,8 +47,8 @@ enum Known {
     Asked,
     /// It is served there.
     There,
-    /// It is not served there.
-    Elsewhere,
+    /// It is not served there, as was said or asked then.
+    Elsewhere(Instant),
     /// It is served there and had no room a moment ago.
     Full(Instant),
 }
@@ -145,7 +150,11 @@ impl Line {
             Some(Known::Full(until)) if local_only || until <= Instant::now() => {}
             Some(Known::Full(_)) => return Tried::NoRoom(message),
             Some(Known::Asked) if asks => {}
-            Some(Known::Asked | Known::Elsewhere) => return Tried::NotThere(message),
+            Some(Known::Elsewhere(at)) => {
+                self.ask_again(&message.subject, at);
+                return Tried::NotThere(message);
+            }
+            Some(Known::Asked) => return Tried::NotThere(message),
             // What cannot be remembered is not tried, or it would be tried again and again.
             None => {
                 if !self.ask_for(&message.subject) || !asks {
@@ -183,6 +192,9 @@ impl Line {
         if known.is_none() {
             self.ask_for(function);
         }
+        if let Some(Known::Elsewhere(at)) = known {
+            self.ask_again(function, at);
+        }
         matches!(known, Some(Known::There | Known::Full(_)))
     }
 
@@ -202,6 +214,9 @@ impl Line {
             return true;
         }
         if functions.len() >= MAX_FUNCTIONS {
+            functions.retain(|_, known| matches!(known, Known::There | Known::Full(_)));
+        }
+        if functions.len() >= MAX_FUNCTIONS {
             return false;
         }
         let Ok(place) = self.frames.try_reserve() else {
@@ -212,13 +227,27 @@ impl Line {
         true
     }
 
+    /// Asks once more, now and then, for a function that the other end did not serve at `at`.
+    fn ask_again(&self, function: &str, at: Instant) {
+        if at.elapsed() < ASK_AGAIN {
+            return;
+        }
+        let Ok(place) = self.frames.try_reserve() else {
+            return;
+        };
+        if let Some(known @ Known::Elsewhere(_)) = self.functions.write().get_mut(function) {
+            *known = Known::Elsewhere(Instant::now());
+            place.send(Frame::Want(function.into()));
+        }
+    }
+
     /// Takes in what the other end says of a function that it was asked for.
     pub(super) fn learn(&self, function: &Subject, there: bool) {
         if let Some(known) = self.functions.write().get_mut(function.as_str()) {
             *known = if there {
                 Known::There
             } else {
-                Known::Elsewhere
+                Known::Elsewhere(Instant::now())
             };
         }
     }
@@ -354,6 +383,48 @@ mod tests {
         assert!(matches!(tried(), Tried::NotThere(_)));
         line.learn(&Subject::from_static("f"), true);
         assert!(matches!(tried(), Tried::Sent));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_function_that_is_served_elsewhere_is_asked_for_again_after_a_while() {
+        let (line, mut queue) = Line::new(1, LineEnd::Host);
+        let f = Subject::from_static("f");
+        let tried = || line.request(message("f", Some("r")), true, true, |_| {});
+        assert!(matches!(tried(), Tried::Sent));
+        line.learn(&f, false);
+        while queue.try_recv().is_ok() {}
+        assert!(matches!(tried(), Tried::NotThere(_)) && !line.knows("f"));
+        assert!(queue.try_recv().is_err(), "asked at once");
+        tokio::time::advance(ASK_AGAIN).await;
+        assert!(matches!(tried(), Tried::NotThere(_)) && !line.knows("f"));
+        assert!(matches!(queue.try_recv(), Ok(Frame::Want(_))));
+        assert!(queue.try_recv().is_err(), "asked twice");
+        line.learn(&f, true);
+        assert!(matches!(tried(), Tried::Sent));
+    }
+
+    #[test]
+    fn functions_of_which_nothing_is_left_make_room_for_new_ones() {
+        let (line, mut queue) = Line::new(1, LineEnd::Host);
+        let mut ask = |function: &str| {
+            let asked = line.ask_for(function);
+            while queue.try_recv().is_ok() {}
+            asked
+        };
+        for at in 0..MAX_FUNCTIONS {
+            let function = Subject::from(format!("f{at}"));
+            assert!(ask(function.as_str()));
+            line.learn(&function, at == 7);
+        }
+        assert!(ask("new"));
+        assert!(line.knows("f7"));
+        assert_eq!(line.functions.read().len(), 2);
+        // What is served is not forgotten.
+        for at in 0..MAX_FUNCTIONS {
+            ask(&format!("f{at}"));
+            line.learn(&Subject::from(format!("f{at}")), true);
+        }
+        assert!(!ask("one more"));
     }
 
     #[test]

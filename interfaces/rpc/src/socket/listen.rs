@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use lattice_core::Backoff;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -356,7 +357,8 @@ async fn join(
 /// Joins `board` with that of the process that listens at `path`, again whenever that ends, until
 /// `stop`; what waits to be sent still leaves then. Calls go over NATS while there is no line.
 pub async fn keep_connected(path: PathBuf, board: Switchboard, stop: CancellationToken) {
-    let (mut pause, shared) = (FIRST_PAUSE, Shared::default());
+    let mut backoff = Backoff::exact(FIRST_PAUSE, LONGEST_PAUSE);
+    let shared = Shared::default();
     while !stop.is_cancelled() {
         let began = Instant::now();
         match timeout(CONNECTED, UnixStream::connect(&path)).await {
@@ -367,10 +369,9 @@ pub async fn keep_connected(path: PathBuf, board: Switchboard, stop: Cancellatio
             Err(_) => tracing::debug!(path = %path.display(), "no line to the host in time"),
         }
         if began.elapsed() > HELD {
-            pause = FIRST_PAUSE;
+            backoff.reset();
         }
-        stop.run_until_cancelled(sleep(pause)).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        stop.run_until_cancelled(sleep(backoff.delay())).await;
     }
 }
 

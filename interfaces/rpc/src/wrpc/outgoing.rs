@@ -249,10 +249,20 @@ impl AsyncWrite for Outgoing {
 }
 
 impl Index<Outgoing> for Outgoing {
+    /// The stream at `path`. A 1.9 callee of a call made here is told of its end from now on, also when
+    /// it is dropped before anything was written. What comes before is not: a call that ends sooner has
+    /// not told which of its parameters are streams.
     fn index(&self, path: &[usize]) -> anyhow::Result<Outgoing> {
+        let is_stream = !path.is_empty();
         let path = join(&self.prefix, path);
-        to_path(&path)?;
+        let place = to_path(&path)?;
         let mut stream = Self::new(self.destination.clone(), path);
+        if let Destination::Params(guard, deadline) = &self.destination
+            && is_stream
+        {
+            let guard = Arc::clone(guard);
+            stream.writer = Some(ByteWriter::to_callee(guard, place, Some(*deadline)));
+        }
         stream.held = self.held.clone();
         Ok(stream)
     }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use async_nats::HeaderMap;
 
-use crate::exchange::{Budget, Release, UNREAD};
+use crate::exchange::{Budget, Debt, Release, UNREAD};
 use crate::outbox::Outgoing;
 use crate::peer::PeerConfig;
 
@@ -253,4 +253,89 @@ fn a_call_that_was_given_up_keeps_its_slot_until_it_is_over_or_can_be_told() {
     let held = exchange(Side::Caller);
     let answered = held.deliver("results", message(&[], "x"), true);
     assert!(matches!(answered, Delivered::Done), "{answered:?}");
+}
+
+/// A call that owes the ends of its parameters and of two streams among them.
+fn owing() -> Exchange {
+    let call = exchange(Side::Caller);
+    for debt in [
+        Debt::empty(Path::new([0, 0])),
+        Debt::broken(Path::new([1])),
+        Debt::params(),
+        Debt::params(),
+    ] {
+        call.owe(debt);
+    }
+    call
+}
+
+/// What is sent, and where.
+fn told(ends: &[DeferredSend]) -> Vec<(&str, &[u8])> {
+    let told = ends.iter().map(|end| (end.subject.as_str(), &*end.payload));
+    told.collect()
+}
+
+#[test]
+fn a_callee_of_1_9_is_told_of_every_end_when_its_call_is_given_up() {
+    let params = format!("{}.params", header::write_turn(0));
+    let (empty, broken) = (format!("{params}.0.0"), format!("{params}.1"));
+    let (zero, nothing): (&[u8], &[u8]) = (&[0], &[]);
+    let all = [
+        (empty.as_str(), zero),
+        (broken.as_str(), nothing),
+        (params.as_str(), nothing),
+    ];
+    let late = owing();
+    assert!(matches!(late.release(), Release::Linger));
+    let accepted = late.deliver("", message(&[], ""), true);
+    assert!(matches!(&accepted, Delivered::EndAt(ends) if told(ends) == all));
+    let early = owing();
+    early.deliver("", message(&[], ""), true);
+    let released = early.release();
+    assert!(matches!(&released, Release::Owing(ends) if told(ends) == all));
+    assert!(early.take_debts().is_empty(), "told twice");
+    let paid = owing();
+    paid.deliver("", message(&[], ""), true);
+    let cx = Context::from_waker(Waker::noop());
+    for (subject, end) in all {
+        let Poll::Ready((at, debt)) = paid.poll_debt(&cx) else {
+            panic!("nothing is owed");
+        };
+        assert_eq!((at.as_str(), &*debt.end), (subject, end));
+        paid.paid(&debt);
+    }
+    assert!(paid.poll_debt(&cx).is_pending());
+    assert!(matches!(paid.release(), Release::Free));
+}
+
+#[test]
+fn a_callee_of_our_kind_is_not_told_of_ends() {
+    let granted = || message(&[(header::WINDOW, "1")], "");
+    let cx = Context::from_waker(Waker::noop());
+    let call = owing();
+    call.deliver("", granted(), true);
+    assert!(call.poll_debt(&cx).is_pending() && call.take_debts().is_empty());
+    assert!(matches!(call.release(), Release::Cancel(_)));
+    let late = owing();
+    assert!(matches!(late.release(), Release::Linger));
+    let accepted = late.deliver("", granted(), true);
+    assert!(matches!(accepted, Delivered::CancelAt(_)), "{accepted:?}");
+    let answered = owing();
+    answered.deliver("results", message(&[], "x"), true);
+    assert!(matches!(answered.release(), Release::Clean));
+}
+
+#[test]
+fn the_end_of_the_parameters_is_owed_however_many_streams_are() {
+    let call = exchange(Side::Caller);
+    for at in 0..1000 {
+        call.owe(Debt::broken(Path::new([at])));
+    }
+    call.owe(Debt::params());
+    call.deliver("", message(&[], ""), true);
+    let ends = call.take_debts();
+    assert_eq!(ends.len(), MAX_PATHS + 1);
+    let params = format!("{}.params", header::write_turn(0));
+    let nothing: &[u8] = &[];
+    assert_eq!(told(&ends).last(), Some(&(params.as_str(), nothing)));
 }

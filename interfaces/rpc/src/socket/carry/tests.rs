@@ -49,3 +49,38 @@ async fn a_stranger_who_reads_no_answers_is_cut_off_when_all_have_too_much() {
     let ended = end_of(said.to_vec(), 2 << 20).await;
     assert!(matches!(ended, Err(LineError::Heavy)), "{ended:?}");
 }
+
+/// Reads the next frame that comes.
+async fn next_frame(far: &mut UnixStream, heard: &mut BytesMut) -> Frame {
+    loop {
+        if let Some(frame) = Frame::read(heard).unwrap() {
+            return frame;
+        }
+        assert_ne!(far.read_buf(heard).await.unwrap(), 0, "the line has ended");
+    }
+}
+
+#[tokio::test]
+async fn whoever_asks_for_ever_new_functions_is_told_of_each() {
+    let (mut far, near) = UnixStream::pair().unwrap();
+    let (board, stop) = (Switchboard::default(), CancellationToken::new());
+    let unauthenticated = UnauthenticatedBytes::default();
+    let provider = LineEnd::Provider("kv".into());
+    let carried = carry(near, &board, provider, &unauthenticated, &stop);
+    let asking = async {
+        far.write_all(GREETING).await.unwrap();
+        far.read_exact(&mut [0; GREETING.len()]).await.unwrap();
+        let mut heard = BytesMut::new();
+        for at in 0..MAX_FUNCTIONS + 2 {
+            let mut asked = BytesMut::new();
+            Frame::Want(format!("default.c{at}.f").into()).write(&mut asked);
+            far.write_all(&asked).await.unwrap();
+            let told = timeout(GREETED, next_frame(&mut far, &mut heard)).await;
+            assert!(matches!(told, Ok(Frame::Gone(_))), "{at}: {told:?}");
+        }
+    };
+    tokio::select! {
+        ended = carried => panic!("{ended:?}"),
+        () = asking => {}
+    }
+}
