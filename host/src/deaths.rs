@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use lattice_control::{Client, EventStream};
-use lattice_core::LatticeName;
 use lattice_core::event::{Event, EventKind};
+use lattice_core::{Backoff, LatticeName};
 use lattice_rpc::Peer;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -19,8 +19,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// death that is told while NATS is away is lost; deadlines take its place.
 pub(crate) fn follow(client: Client, peer: Peer) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async move {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::exact(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
+            let pause = backoff.delay();
             match client.events(&[EventKind::ProviderExited]).await {
                 Ok(events) => return pass_on(events, client.lattice(), &peer).await,
                 Err(error) => {
@@ -28,7 +29,6 @@ pub(crate) fn follow(client: Client, peer: Peer) -> AbortOnDropHandle<()> {
                 }
             }
             tokio::time::sleep(pause).await;
-            pause = (2 * pause).min(LONGEST_PAUSE);
         }
     }))
 }

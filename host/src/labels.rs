@@ -61,11 +61,17 @@ impl Labels {
         self.map.read().clone()
     }
 
-    /// Sets a label and returns all of them for those who are told; `None` when there is nothing to tell.
+    /// Sets a label, and has all of them told unless there is nothing to tell: before they can change
+    /// again, so that what is told last is what holds. `tell` does not wait, nor ask for labels.
     ///
     /// The 1.9 generation tells of each label that is set, also to what it is. Of these, the lattice is told
     /// once a second: all labels together may be long, and whoever sets one can do so without end.
-    pub(crate) fn put(&self, key: &str, value: &str) -> Result<Option<StringMap>, LabelError> {
+    pub(crate) fn put(
+        &self,
+        key: &str,
+        value: &str,
+        tell: impl FnOnce(StringMap),
+    ) -> Result<(), LabelError> {
         if is_host_label(key) {
             return Err(LabelError::Set);
         }
@@ -73,7 +79,10 @@ impl Labels {
         let mut map = self.map.write();
         // What was said about these labels still holds.
         if map.get(key).is_some_and(|present| present == value) {
-            return Ok(self.unchanged.turn().map(|_| map.clone()));
+            if self.unchanged.turn().is_some() {
+                tell(map.clone());
+            }
+            return Ok(());
         }
         let mut changed = map.clone();
         changed.insert(key.to_owned(), value.to_owned());
@@ -85,20 +94,27 @@ impl Labels {
         changed.sort_unstable_keys();
         map.clone_from(&changed);
         self.changes.fetch_add(1, Ordering::Release);
-        Ok(Some(changed))
+        tell(changed);
+        Ok(())
     }
 
-    /// Deletes a label and returns what is left, or `None` when there was no such label.
-    pub(crate) fn delete(&self, key: &str) -> Result<Option<StringMap>, LabelError> {
+    /// Deletes a label, and has told what is left as [`Labels::put`] does; `false` when there was no such
+    /// label.
+    pub(crate) fn delete(
+        &self,
+        key: &str,
+        tell: impl FnOnce(StringMap),
+    ) -> Result<bool, LabelError> {
         if is_host_label(key) {
             return Err(LabelError::Delete);
         }
         let mut map = self.map.write();
         if map.shift_remove(key).is_none() {
-            return Ok(None);
+            return Ok(false);
         }
         self.changes.fetch_add(1, Ordering::Release);
-        Ok(Some(map.clone()))
+        tell(map.clone());
+        Ok(true)
     }
 
     /// Whether the host has every one of these labels with exactly these values.
@@ -127,6 +143,21 @@ mod tests {
             .collect()
     }
 
+    /// Sets a label, and returns what is told.
+    fn put(labels: &Labels, key: &str, value: &str) -> Result<Option<StringMap>, LabelError> {
+        let mut told = None;
+        labels.put(key, value, |all| told = Some(all))?;
+        Ok(told)
+    }
+
+    /// Deletes a label, and returns what is told.
+    fn delete(labels: &Labels, key: &str) -> Result<Option<StringMap>, LabelError> {
+        let mut told = None;
+        let deleted = labels.delete(key, |all| told = Some(all))?;
+        assert_eq!(deleted, told.is_some());
+        Ok(told)
+    }
+
     #[test]
     fn labels_of_the_operator_replace_those_of_the_machine_at_start_only() {
         let labels = Labels::new(&map(&[("hostcore.os", "plan9"), ("zone", "a")])).unwrap();
@@ -137,47 +168,63 @@ mod tests {
             keys,
             ["hostcore.arch", "hostcore.os", "hostcore.osfamily", "zone"]
         );
-        assert_eq!(labels.put("HostCore.os", "x"), Err(LabelError::Set));
-        assert_eq!(labels.delete("hostcore.os"), Err(LabelError::Delete));
+        assert_eq!(put(&labels, "HostCore.os", "x"), Err(LabelError::Set));
+        assert_eq!(delete(&labels, "hostcore.os"), Err(LabelError::Delete));
     }
 
     #[test]
     fn labels_come_and_go() {
         let labels = Labels::new(&StringMap::new()).unwrap();
-        let put = labels.put("tier", "edge").unwrap().unwrap();
+        let put = put(&labels, "tier", "edge").unwrap().unwrap();
         assert_eq!(put["tier"], "edge");
         assert!(labels.satisfy(&map(&[("tier", "edge")])));
         assert!(!labels.satisfy(&map(&[("tier", "core")])) && labels.satisfy(&StringMap::new()));
-        assert!(!labels.delete("tier").unwrap().unwrap().contains_key("tier"));
-        assert_eq!(labels.delete("tier"), Ok(None));
+        let left = delete(&labels, "tier").unwrap().unwrap();
+        assert!(!left.contains_key("tier"));
+        assert_eq!(delete(&labels, "tier"), Ok(None));
     }
 
     #[test]
     fn what_changes_nothing_counts_as_no_change_and_is_not_told_without_end() {
         let labels = Labels::new(&map(&[("zone", "a")])).unwrap();
-        assert!(labels.put("zone", "a").unwrap().is_some());
-        assert_eq!(labels.put("zone", "a"), Ok(None));
-        assert_eq!(labels.delete("none"), Ok(None));
+        assert!(put(&labels, "zone", "a").unwrap().is_some());
+        assert_eq!(put(&labels, "zone", "a"), Ok(None));
+        assert_eq!(delete(&labels, "none"), Ok(None));
         assert_eq!(labels.changes(), 0);
-        assert!(labels.put("zone", "b").unwrap().is_some());
-        assert!(labels.delete("zone").unwrap().is_some());
+        assert!(put(&labels, "zone", "b").unwrap().is_some());
+        assert!(delete(&labels, "zone").unwrap().is_some());
         assert_eq!(labels.changes(), 2);
+    }
+
+    #[test]
+    fn what_changes_is_told_before_it_changes_again() {
+        let labels = Labels::new(&StringMap::new()).unwrap();
+        let told = std::cell::RefCell::new(Vec::new());
+        let tell = |all: StringMap| {
+            assert!(labels.map.try_read().is_none(), "others go on already");
+            told.borrow_mut().push(all.get("zone").cloned());
+        };
+        labels.put("zone", "a", tell).unwrap();
+        labels.put("zone", "a", tell).unwrap();
+        assert!(labels.delete("zone", tell).unwrap());
+        let zone = Some("a".to_owned());
+        assert_eq!(told.into_inner(), [zone.clone(), zone, None]);
     }
 
     #[test]
     fn labels_that_no_heartbeat_could_carry_are_refused_by_name() {
         let labels = Labels::new(&StringMap::new()).unwrap();
         let half = "\u{1}".repeat(MAX_BYTES / 12);
-        labels.put("one", &half).unwrap();
+        put(&labels, "one", &half).unwrap();
         let before = labels.all();
-        let refused = labels.put("two", &half).unwrap_err();
+        let refused = put(&labels, "two", &half).unwrap_err();
         assert!(
             refused.to_string().starts_with("with label \"two\""),
             "{refused}"
         );
         assert_eq!(labels.all(), before);
-        labels.put("one", "x").unwrap();
-        labels.put("two", &half).unwrap();
+        put(&labels, "one", "x").unwrap();
+        put(&labels, "two", &half).unwrap();
     }
 
     #[test]
@@ -185,11 +232,11 @@ mod tests {
         let labels = Labels::new(&StringMap::new()).unwrap();
         let before = labels.all();
         for key in ["", " ", "a\u{0}b"] {
-            let refused = labels.put(key, "x");
+            let refused = put(&labels, key, "x");
             assert!(matches!(refused, Err(LabelError::Key(_))), "{key:?}");
             assert!(Labels::new(&map(&[(key, "x")])).is_err(), "{key:?}");
         }
         assert_eq!(labels.all(), before);
-        assert_eq!(labels.delete(""), Ok(None));
+        assert_eq!(delete(&labels, ""), Ok(None));
     }
 }

@@ -4,6 +4,7 @@ mod credentials;
 mod delivery;
 mod error;
 mod failed;
+mod handover;
 mod health;
 mod life;
 mod link_publisher;
@@ -57,6 +58,7 @@ use crate::links::LinkTable;
 use crate::trust::Trust;
 use crate::trust::secrets::Secrets;
 use crate::vouch::Voucher;
+use error::StartProviderError;
 pub(crate) use send::publish;
 use slot::{Slot, StopProvider};
 pub(crate) use spawn::Spawner;
@@ -300,6 +302,8 @@ async fn run(deps: Arc<ProviderDeps>, slot: Arc<Slot>, config: Vec<String>) {
         started = start => started,
         wish = slot.stop_wanted() => {
             if wish.tell {
+                // Whoever has started it waits for one of two events, which this is none of.
+                report::start_failed(&deps, &slot, &StartProviderError::Stopped);
                 report::stopped(&deps, &slot);
             }
             return;

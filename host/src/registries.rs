@@ -1,6 +1,7 @@
 //! Credentials for registries, as clients put them.
 
 use lattice_control::types::RegistryCredentials;
+use lattice_core::text::clipped;
 use lattice_rpc::throttle::LogThrottle;
 use parking_lot::RwLock;
 
@@ -66,7 +67,7 @@ impl Registries {
 
 /// As much of a name as a message repeats.
 fn shortened(name: &str) -> String {
-    name.chars().take(80).collect()
+    clipped(name, 80)
 }
 
 #[cfg(test)]

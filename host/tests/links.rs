@@ -245,6 +245,32 @@ async fn links_that_only_1_9_would_store_can_be_deleted() {
     assert_eq!(known["response"], json!([]));
 }
 
+/// Has a host no longer see what changes in the bucket of links, until it notices.
+async fn blind(lattice: &Lattice) {
+    let js = async_nats::jetstream::new(lattice.client.clone());
+    let stream = js.get_stream("KV_LATTICEDATA_default").await.unwrap();
+    let watches: Vec<_> = stream.consumer_names().collect().await;
+    for watch in watches {
+        stream.delete_consumer(&watch.unwrap()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_stored_is_told_at_once_though_its_host_has_not_seen_it() {
+    let (lattice, _host, mut events) = Lattice::running().await;
+    blind(&lattice).await;
+    let bucket = records(&lattice).await;
+    let stored = async {
+        let found = async || bucket.get("COMPONENT_counter").await.unwrap();
+        until("the link", found).await;
+        lattice.done("config.put.next", &json!({"a": "b"})).await;
+    };
+    let wanted = link("counter", "kv");
+    tokio::join!(lattice.done("link.put", &wanted), stored);
+    assert_eq!(events.next().await.0, "linkdef_set");
+    assert_eq!(events.next().await.0, "config_set");
+}
+
 /// Waits until both ends of the link from `counter` to `kv` are told that it is gone, and nobody else
 /// before.
 async fn both_are_told(told: &mut Subscriber) {

@@ -1,6 +1,7 @@
 //! Lines of the log of a NATS server. Most of what stands in them comes from clients.
 
 use lattice_core::event::BusRefused;
+use lattice_core::text::clipped;
 
 /// How much of a name is told: clients choose them, and may make them as long as a line of the server.
 const SHOWN: usize = 256;
@@ -30,7 +31,7 @@ pub(crate) fn read(line: &str) -> Option<BusRefused> {
             (last_quoted(user), subject)
         }
     };
-    let some = |text: &str| text.chars().take(SHOWN).collect();
+    let some = |text: &str| clipped(text, SHOWN);
     Some(BusRefused {
         user: user.map(some),
         action: action.to_owned(),

@@ -55,7 +55,7 @@ pub struct HostArgs {
     pub labels: Vec<String>,
     /// Seconds between two heartbeats
     #[arg(long, env = "WASMCLOUD_HEARTBEAT_INTERVAL", default_value_t = 30,
-        value_parser = clap::value_parser!(u64).range(1..))]
+        value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     pub heartbeat_interval_seconds: u64,
     /// Milliseconds that calls under way may take to end when the host stops
     #[arg(long, env = "WASMCLOUD_DRAIN_TIMEOUT_MS", default_value_t = 10_000)]

@@ -51,7 +51,8 @@ pub struct TrustArgs {
     #[arg(long, env = "WASMCLOUD_POLICY_TIMEOUT", value_parser = clap::value_parser!(u64).range(1..))]
     pub policy_timeout_ms: Option<u64>,
     /// Seconds for which a decision holds before it is asked for again (default: 60)
-    #[arg(long, env = "LATTICE_POLICY_CACHE_SECONDS")]
+    #[arg(long, env = "LATTICE_POLICY_CACHE_SECONDS",
+        value_parser = clap::value_parser!(u64).range(..=31_536_000))]
     pub policy_cache_seconds: Option<u64>,
 }
 

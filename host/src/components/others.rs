@@ -15,7 +15,7 @@ use futures::{StreamExt as _, stream};
 use lattice_control::{Client, ClientConfig, ClientError, GatherOptions};
 use lattice_core::host::{Host, HostInventory, is_ours};
 use lattice_core::subject::TopicPrefix;
-use lattice_core::{ComponentId, HostId, ImageRef, LatticeName};
+use lattice_core::{Backoff, ComponentId, HostId, ImageRef, LatticeName};
 use lattice_rpc::Others;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -48,7 +48,7 @@ struct Known {
     hosts: Vec<HostId>,
     /// When they may be looked for again.
     next: Instant,
-    pause: Duration,
+    backoff: Backoff,
 }
 
 impl Known {
@@ -56,7 +56,7 @@ impl Known {
         Self {
             hosts: Vec::new(),
             next: Instant::now(),
-            pause: FIRST_PAUSE,
+            backoff: Backoff::exact(FIRST_PAUSE, LONGEST_PAUSE),
         }
     }
 
@@ -66,7 +66,7 @@ impl Known {
         if now < self.next {
             return false;
         }
-        self.next = now + self.pause;
+        self.next = now + self.backoff.delay();
         true
     }
 
@@ -83,10 +83,9 @@ impl Known {
                 self.hosts.push(id);
             }
         }
-        self.pause = match self.hosts.is_empty() {
-            true => (2 * self.pause).min(LONGEST_PAUSE),
-            false => FIRST_PAUSE,
-        };
+        if !self.hosts.is_empty() {
+            self.backoff.reset();
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use lattice_core::record::StoredClaims;
-use lattice_core::{ComponentId, ImageRef};
-use lattice_store::{Backoff, LatticeStore, StoreError};
+use lattice_core::{Backoff, ComponentId, ImageRef, Spread};
+use lattice_store::{LatticeStore, StoreError};
 use tokio_util::task::AbortOnDropHandle;
 
 /// Pauses after a write that failed.
@@ -32,9 +32,9 @@ impl Record {
     /// Writes it as soon as the store takes it, unless what this returns is dropped before.
     pub(crate) fn write_later(self, store: LatticeStore) -> AbortOnDropHandle<()> {
         AbortOnDropHandle::new(tokio::spawn(async move {
-            let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+            let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE).spread_by(Spread::Shorter);
             loop {
-                tokio::time::sleep(backoff.pause()).await;
+                tokio::time::sleep(backoff.delay()).await;
                 let (component, image) = (self.id.as_str(), self.image.as_str());
                 match self.write(&store).await {
                     Ok(()) => {

@@ -4,6 +4,7 @@ use lattice_claims::component_info;
 use lattice_core::ComponentId;
 use lattice_core::event::{ComponentScaleFailed, ComponentScaled, Event};
 use lattice_core::reply::message_chain;
+use lattice_core::text::head;
 
 use super::ComponentDeps;
 use super::entry::Wanted;
@@ -61,15 +62,9 @@ pub(crate) fn scaled_to_zero(deps: &ComponentDeps, id: &ComponentId, wanted: &Wa
 /// may list whatever a file imports.
 const MAX_ERROR: usize = 16 << 10;
 
-/// A text of an error, cut where it is too long for an event.
-fn cut(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(MAX_ERROR));
-    text
-}
-
 /// A component does not run as it was asked to.
 pub(crate) fn failed(deps: &ComponentDeps, id: &ComponentId, wanted: &Wanted, error: &ScaleError) {
-    let text = cut(message_chain(error));
+    let text = head(&message_chain(error), MAX_ERROR).to_owned();
     tracing::error!(
         component = id.as_str(),
         image = wanted.image,
@@ -88,18 +83,4 @@ pub(crate) fn failed(deps: &ComponentDeps, id: &ComponentId, wanted: &Wanted, er
             hint: error.hint().map(str::to_owned),
             public_key: error.public_key().map(str::to_owned),
         }));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_that_is_longer_than_nats_takes_is_told_in_part() {
-        let long = format!("a{}", "ü".repeat(1 << 20));
-        let cut = cut(long.clone());
-        assert_eq!(cut.len(), MAX_ERROR - 1, "not within a letter");
-        assert!(long.starts_with(&cut));
-        assert_eq!(super::cut("short".to_owned()), "short");
-    }
 }

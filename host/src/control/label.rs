@@ -10,21 +10,19 @@ use crate::labels::LabelError;
 
 impl HostApi {
     pub(super) fn set_label(&self, label: &HostLabel) -> Done {
-        let told = self.labels.put(&label.key, &label.value);
-        if let Some(labels) = told.map_err(refused)? {
-            self.tell_labels(labels);
-        }
+        let tell = |labels| self.tell_labels(labels);
+        let put = self.labels.put(&label.key, &label.value, tell);
+        put.map_err(refused)?;
         Ok(Outcome::message("successfully put label"))
     }
 
     pub(super) fn remove_label(&self, label: &HostLabelIdentifier) -> Done {
-        let Some(labels) = self.labels.delete(&label.key).map_err(refused)? else {
-            return Ok(Outcome::message(
-                "successfully deleted label (no such label)",
-            ));
-        };
-        self.tell_labels(labels);
-        Ok(Outcome::message("successfully deleted label"))
+        let tell = |labels| self.tell_labels(labels);
+        let deleted = self.labels.delete(&label.key, tell);
+        Ok(Outcome::message(match deleted.map_err(refused)? {
+            true => "successfully deleted label",
+            false => "successfully deleted label (no such label)",
+        }))
     }
 
     fn tell_labels(&self, labels: StringMap) {

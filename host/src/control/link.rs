@@ -55,6 +55,8 @@ impl HostApi {
             Ok(_replaced) => {}
             Err(error) => return Err(self.link_refused(link, &error)),
         }
+        // At once: who deletes it through another host is heard after that.
+        self.events.publish(Event::LinkdefSet(link.clone()));
         let resolved = self.for_old_providers(&link).await;
         // Last, so that what is told does not come after the news that it is gone.
         let source = ComponentId::new(&link.source_id)?;
@@ -67,7 +69,6 @@ impl HostApi {
         {
             self.tell_old_providers(&link, &resolved).await;
         }
-        self.events.publish(Event::LinkdefSet(link));
         Ok(Outcome::message("successfully set link"))
     }
 

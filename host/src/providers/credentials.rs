@@ -13,7 +13,7 @@ use lattice_claims::nats::{NatsTokenError, Permissions, User, user_token};
 use lattice_claims::{CurveKey, KeyKind, SigningKey, epoch_seconds};
 use lattice_core::provider::{BusData, HostData, NewCredentials, SecretText};
 use lattice_core::subject::{ProviderRights, RpcPrefix};
-use lattice_core::{ComponentId, LatticeName, Link};
+use lattice_core::{Backoff, ComponentId, LatticeName, Link};
 use lattice_nats::connection::without_login;
 use tokio::time::{Instant, sleep_until};
 
@@ -69,7 +69,7 @@ pub(crate) struct Credentials {
     expires: Deadline,
     /// When the next token is due.
     due: Deadline,
-    pause: Duration,
+    backoff: Backoff,
     /// Since when the process takes no others, though its links need it.
     untaken: Option<Instant>,
 }
@@ -121,7 +121,7 @@ impl Credentials {
             serial: 0,
             expires: now,
             due: now,
-            pause: FIRST_RETRY,
+            backoff: Backoff::exact(FIRST_RETRY, LONGEST_RETRY),
             untaken: None,
         }
     }
@@ -253,14 +253,13 @@ impl Credentials {
         } else {
             Deadline::after(life * 2 / 3)
         };
-        self.pause = FIRST_RETRY;
+        self.backoff.reset();
         self.untaken = None;
     }
 
     /// The process did not take the latest token with these rights, and is told again after a pause.
     pub(crate) fn failed(&mut self, rights: &ProviderRights) {
-        self.due = Deadline::after(self.pause);
-        self.pause = (self.pause * 2).min(LONGEST_RETRY);
+        self.due = Deadline::after(self.backoff.delay());
         if *rights != self.held {
             self.untaken.get_or_insert_with(Instant::now);
         }

@@ -76,6 +76,9 @@ pub(crate) enum StartProviderError {
     /// It ended before it had told its health for the first time.
     #[error("the provider ended before it was ready: {0}")]
     Ended(String),
+    /// Somebody has stopped it before it had told its health for the first time.
+    #[error("the provider was stopped before it had started")]
+    Stopped,
     /// The process did not take what it is told.
     #[error("the provider process did not read its data from standard input")]
     Stdin(#[source] io::Error),
@@ -95,6 +98,7 @@ impl StartProviderError {
             Self::HostData(_) | Self::Credentials(_) => ErrorCode::Internal,
             Self::Spawn { .. } => ErrorCode::ImageInvalid,
             Self::Ended(_) | Self::Stdin(_) => ErrorCode::ProviderFailed,
+            Self::Stopped => ErrorCode::Conflict,
         }
     }
 
@@ -116,6 +120,7 @@ impl StartProviderError {
                 "run the program by hand to see why it ends at once; the log of the host has what \
                  it printed"
             }
+            Self::Stopped => "start it again, once nobody else stops it",
             Self::HostData(_) | Self::Credentials(_) => return None,
         };
         Some(text)

@@ -1,5 +1,7 @@
 //! Tells one provider process about its links, and keeps what it was told in step with the table.
 
+mod removal;
+
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,16 +16,16 @@ use lattice_core::subject::ProviderSubjects;
 use lattice_core::{ComponentId, ConfigName, Link, LinkKey, ResolvedLink, config};
 use lattice_store::ConfigStore;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::delivery::{Confidence, Generation, MissedUpdates, Recent};
-use super::probe::are_several;
 use super::seal::Sealer;
 use super::send::publish;
 use super::states::LinkStates;
 use super::tracked_link::{Told, TrackedLink, Untold, Watched, bare_link, own_secrets};
 use crate::links::LinkTable;
 use crate::trust::secrets::{Entity, SecretBundle, Secrets};
+use removal::{Leaving, SaidGone};
 
 /// When configs that could not be read are tried again.
 const RETRY: Duration = Duration::from_secs(2);
@@ -39,6 +41,10 @@ const APART: Duration = Duration::from_millis(50);
 /// What makes a link one of its kind for a provider; old records may hold links of one key to
 /// several targets.
 pub(super) type LinkId = (LinkKey, String);
+
+fn id_of(link: &Link) -> Option<LinkId> {
+    Some((link.check().ok()?, link.target.clone()))
+}
 
 /// How many answers of which each may be another's are taken for one of the process.
 const PERHAPS: u32 = 2;
@@ -82,6 +88,14 @@ pub(crate) struct LinkPublisher {
     retry_at: Option<Instant>,
     /// When the process was last told a link.
     told_at: Option<Instant>,
+    /// When it was last told that one is gone.
+    removed_at: Option<Instant>,
+    /// In the order in which they have left.
+    leaving: Vec<Leaving>,
+    /// Links that all processes were told are gone, and that the table still has.
+    said_gone: HashMap<LinkId, SaidGone>,
+    /// Whether the process cannot be told to do without a link that it may no longer have.
+    has_to_end: bool,
 }
 
 impl LinkPublisher {
@@ -105,33 +119,16 @@ impl LinkPublisher {
             recent: Recent::default(),
             retry_at: None,
             told_at: None,
+            removed_at: None,
+            leaving: Vec::new(),
+            said_gone: HashMap::new(),
+            has_to_end: false,
         }
     }
 
     /// Has these links fail, as the credentials of the process have no room for them.
     pub(crate) fn leave_out(&mut self, links: &[Link]) {
-        let ids = links.iter().filter_map(|link| {
-            let key = link.check().ok()?;
-            Some((key, link.target.clone()))
-        });
-        self.left_out = ids.collect();
-    }
-
-    /// Takes those back from the process that it was told of: before it loses what they need.
-    pub(crate) async fn withdraw_left_out(&mut self) {
-        let mut evicted = Vec::new();
-        for id in &self.left_out {
-            if let Some(tracked) = self.tracked.get_mut(id)
-                && tracked.told.take().is_some()
-            {
-                tracked.is_withdrawn = true;
-                evicted.push((id.clone(), tracked.link.clone()));
-            }
-        }
-        for (id, link) in evicted {
-            self.tell_withdrawn(&link).await;
-            self.note(id);
-        }
+        self.left_out = links.iter().filter_map(id_of).collect();
     }
 
     /// All links for the data of a new process, which counts as told of them. Those whose secrets
@@ -141,6 +138,9 @@ impl LinkPublisher {
         self.unheard = Some(MissedUpdates::default());
         self.recent = Recent::default();
         self.generation = Generation::Unknown;
+        self.leaving.clear();
+        self.said_gone.clear();
+        self.has_to_end = false;
         let by = Instant::now() + SECRETS_WITHIN;
         let secrets = self.tracked.values_mut().map(|t| t.secrets.ready(by));
         join_all(secrets).await;
@@ -150,6 +150,7 @@ impl LinkPublisher {
                 continue;
             };
             tracked.told = tracked.resolve(&self.id).ok();
+            tracked.is_withdrawn = false;
             let told = tracked.told.as_ref();
             links.extend(told.and_then(|told| told.message(&self.id, &self.deps.sealer)));
         }
@@ -162,7 +163,10 @@ impl LinkPublisher {
 
     /// Waits until something may have changed.
     pub(crate) async fn changed(&mut self) {
-        let retry = self.retry_at;
+        let left_at = self.leaving.first().map(|left| left.by);
+        let again_at = self.said_gone.values().map(|said| said.by).min();
+        let retry = [self.retry_at, left_at, again_at];
+        let retry = retry.into_iter().flatten().min();
         let retry = async {
             match retry {
                 Some(at) => sleep_until(at).await,
@@ -194,10 +198,7 @@ impl LinkPublisher {
     pub(crate) async fn sync(&mut self) {
         for (id, tracked) in self.refresh().await {
             self.deps.states.forget(&id.0, &self.id);
-            if tracked.told.is_some() || tracked.is_withdrawn {
-                self.tell_removed(&tracked.link).await;
-                self.note(id);
-            }
+            self.has_left(id, tracked);
         }
         let (mut changed, mut withdrawn) = (Vec::new(), Vec::new());
         for id in self.in_order() {
@@ -229,61 +230,25 @@ impl LinkPublisher {
             let (link, failed) = (&tracked.link, LinkState::Failed);
             self.deps.states.set(link, &self.id, failed, Some(reason));
         }
-        for (id, link) in withdrawn {
-            self.tell_withdrawn(&link).await;
-            self.note(id);
-        }
+        self.withdraw(withdrawn).await;
         self.replace(changed).await;
+        self.tell_left().await;
+        self.tell_still_there().await;
     }
 
     /// Tells links anew.
     async fn replace(&mut self, changed: Vec<(LinkId, Link, Told, bool)>) {
-        let known = changed.iter().filter(|(.., known)| *known);
+        let coming: Vec<_> = changed.iter().map(|(id, ..)| id).collect();
+        self.take_displaced(&coming).await;
+        let known = changed.iter();
+        let known = known.filter(|(id, .., known)| *known || self.is_leaving(id));
         let known: Vec<_> = known.map(|(_, link, ..)| link).collect();
         self.make_way(&known).await;
         for (id, _, told, _) in changed {
+            self.leaving.retain(|left| left.id != id);
+            self.said_gone.remove(&id);
             self.tell(&told).await;
             self.note(id);
-        }
-    }
-
-    /// Has a process of the old generation forget links of which it is told anew, since it would
-    /// ignore that otherwise. Where others have its id they would forget theirs as well, and their
-    /// hosts would not tell them again: such a link stays as it is until the process is started
-    /// anew, as in 1.9.
-    async fn make_way(&self, links: &[&Link]) {
-        if links.is_empty() || self.generation != Generation::Old {
-            return;
-        }
-        let within = self.deps.rpc_timeout;
-        if are_several(&self.deps.nats, &self.subjects.health(), within).await {
-            tracing::warn!(
-                provider = self.id.as_str(),
-                links = links.len(),
-                "links of a provider have changed, which it hears of when it is started again: it is \
-                 of the 1.9 generation, and other processes with its id run"
-            );
-            return;
-        }
-        for link in links {
-            self.tell_removed(link).await;
-        }
-        sleep(APART).await;
-    }
-
-    /// Somebody has told all processes of the provider that links are gone. Those which are there for
-    /// this one are told again.
-    pub(crate) async fn deleted(&mut self, gone: Vec<ResolvedLink>) {
-        let keys = gone.iter().filter_map(|gone| gone.key().ok());
-        let keys: HashSet<_> = keys.collect();
-        if !self.tracked.keys().any(|id| keys.contains(&id.0)) {
-            return;
-        }
-        // The host that deletes a link says so at once; that it has left the store comes on another
-        // subscription, and may come later.
-        sleep(APART).await;
-        for told in self.standing(|id| keys.contains(&id.0)) {
-            self.tell(&told).await;
         }
     }
 
@@ -292,7 +257,7 @@ impl LinkPublisher {
     fn standing(&self, wanted: impl Fn(&LinkId) -> bool) -> Vec<Told> {
         let links = self.deps.links.of(&self.id).into_iter();
         let standing = links.filter_map(|link| {
-            let id = (link.check().ok()?, link.target.clone());
+            let id = id_of(&link)?;
             let tracked = self.tracked.get(&id).filter(|known| known.link == link)?;
             wanted(&id).then(|| tracked.told.clone())?
         });
@@ -333,16 +298,17 @@ impl LinkPublisher {
         }
         let is_told = |id: &LinkId| self.tracked.get(id).is_some_and(|t| t.told.is_some());
         let (anew, gone): (Vec<_>, Vec<_>) = changed.iter().partition(|id| is_told(id));
-        for id in gone {
-            if self.is_away() {
-                return;
-            }
-            tracing::debug!(link = %id.0, target = id.1, "telling again that a link is gone");
-            match self.tracked.contains_key(id) {
-                true => self.tell_withdrawn(&bare_link(id)).await,
-                false => self.tell_removed(&bare_link(id)).await,
-            }
+        let is_withdrawn = |id: &&LinkId| self.tracked.get(*id).is_some_and(|t| t.is_withdrawn);
+        let (withdrawn, left): (Vec<_>, Vec<_>) = gone.into_iter().partition(is_withdrawn);
+        if self.is_away() {
+            return;
         }
+        let named = |id: &LinkId| (id.clone(), bare_link(id));
+        self.withdraw(withdrawn.into_iter().map(named).collect())
+            .await;
+        self.leaving.retain(|known| !left.contains(&&known.id));
+        // Before what is there: an old process may take that for the same link.
+        self.take_away(left.into_iter().map(named).collect()).await;
         let anew: Vec<_> = anew.into_iter().map(bare_link).collect();
         self.make_way(&anew.iter().collect::<Vec<_>>()).await;
         // What an old process was started with it has, and may do again what it does for a link when it
@@ -383,7 +349,7 @@ impl LinkPublisher {
     /// same of it.
     fn in_order(&self) -> Vec<LinkId> {
         let links = self.deps.links.of(&self.id).into_iter();
-        let ids = links.filter_map(|link| Some((link.check().ok()?, link.target.clone())));
+        let ids = links.filter_map(|link| id_of(&link));
         ids.filter(|id| self.tracked.contains_key(id)).collect()
     }
 
@@ -457,33 +423,11 @@ impl LinkPublisher {
 
     async fn tell(&mut self, told: &Told) {
         if let Some(message) = told.message(&self.id, &self.deps.sealer) {
+            if let Some(at) = self.removed_at {
+                sleep_until(at + APART).await;
+            }
             publish(&self.deps.nats, &self.put, &message).await;
             self.told_at = Some(Instant::now());
-        }
-    }
-
-    /// Waits until what was told before cannot overtake what is told next.
-    async fn apart(&self) {
-        if let Some(at) = self.told_at {
-            sleep_until(at + APART).await;
-        }
-    }
-
-    /// Tells all processes of the provider, on whichever host, that a link is gone.
-    async fn tell_removed(&self, link: &Link) {
-        self.apart().await;
-        let removal = ResolvedLink::removal(link);
-        publish(&self.deps.nats, &self.subjects.link_delete(), &removal).await;
-    }
-
-    /// Tells this process to do without a link, and no other as far as that can be.
-    async fn tell_withdrawn(&self, link: &Link) {
-        if self.generation == Generation::Ours {
-            self.apart().await;
-            let removal = ResolvedLink::removal(link);
-            publish(&self.deps.nats, &self.delete, &removal).await;
-        } else {
-            self.tell_removed(link).await;
         }
     }
 }

@@ -9,14 +9,14 @@ use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_nats::{Client, RequestErrorKind};
+use async_nats::{Client, RequestErrorKind, StatusCode};
 use bytes::Bytes;
 use futures::StreamExt as _;
-use lattice_core::HostId;
 use lattice_core::provider::{HealthCheckResponse, LinkReport};
 use lattice_core::road::RoadReport;
+use lattice_core::{Backoff, HostId};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::report_filter::unreadable;
@@ -101,7 +101,7 @@ impl Probe {
             self.pause(pause).await;
             probed = match is_ours {
                 true => self.ask_it().await,
-                false => self.ask_both().await,
+                false => self.ask_both(self.timeout).await,
             };
         }
     }
@@ -120,14 +120,14 @@ impl Probe {
     /// Waits for the first answer of a new process; `None` when nobody is interested any more.
     async fn first(&self, results: &mpsc::Sender<Probed>) -> Option<Probed> {
         let settled = Instant::now() + self.settling;
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::exact(FIRST_PAUSE, LAST_PAUSE);
         loop {
-            let probed = self.ask_both().await;
+            // Its own question is not to wait long for who may never answer.
+            let probed = self.ask_both(OTHERS).await;
             if !matches!(probed, Probed::Miss(_)) || Instant::now() >= settled {
                 return Some(probed);
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(LAST_PAUSE);
+            sleep(backoff.delay()).await;
             if results.is_closed() {
                 return None;
             }
@@ -136,9 +136,9 @@ impl Probe {
 
     /// Asks at once where a process of our kind listens and where old ones do. That nobody listens at
     /// the one is not always told: whoever records everything listens there, too.
-    async fn ask_both(&self) -> Probed {
+    async fn ask_both(&self, patience: Duration) -> Probed {
         let mut own = pin!(self.request(&self.own_subject));
-        let mut all = pin!(self.ask_all());
+        let mut all = pin!(self.ask_all(patience));
         tokio::select! {
             own = &mut own => match own {
                 Asked::Answer(response) => Probed::Answer(response),
@@ -157,34 +157,78 @@ impl Probe {
     async fn ask_it(&self) -> Probed {
         match self.request(&self.own_subject).await {
             Asked::Answer(response) => Probed::Answer(response),
-            Asked::NobodyThere => self.ask_all().await,
+            Asked::NobodyThere => self.ask_all(self.timeout).await,
             Asked::Miss(why) => Probed::Miss(why),
         }
     }
 
     /// Asks where old providers listen. A process that says that it belongs to another host has
-    /// just been faster than ours, or ours is not there.
-    async fn ask_all(&self) -> Probed {
-        match self.request(&self.subject).await {
-            Asked::Answer(response) => match &response.host_id {
-                None => Probed::Anonymous(response),
-                Some(host) if self.host == **host => Probed::Answer(response),
-                Some(_) => Probed::Miss("only processes of other hosts answer".to_owned()),
-            },
-            Asked::NobodyThere => Probed::Miss("nobody listens".to_owned()),
-            Asked::Miss(why) => Probed::Miss(why),
+    /// just been faster than ours, or ours is not there: it is waited for as long as `patience`.
+    async fn ask_all(&self, patience: Duration) -> Probed {
+        let mut others_until = None;
+        let asked = self.passing_over(patience, &mut others_until);
+        let answered = timeout(self.timeout, asked).await;
+        match answered {
+            Ok(Some(probed)) => probed,
+            Ok(None) | Err(_) => Probed::Miss(match others_until {
+                Some(_) => "only processes of other hosts answer".to_owned(),
+                None => format!("no answer within {:?}", self.timeout),
+            }),
+        }
+    }
+
+    /// The first answer that is not of another host's process. Once one of those has come, it is not
+    /// waited longer than `patience`.
+    async fn passing_over(
+        &self,
+        patience: Duration,
+        others_until: &mut Option<Instant>,
+    ) -> Option<Probed> {
+        let inbox = self.nats.new_inbox();
+        let mut answers = match self.nats.subscribe(inbox.clone()).await {
+            Ok(answers) => answers,
+            Err(error) => return Some(Probed::Miss(error.to_string())),
+        };
+        let subject = self.subject.clone();
+        let asked = self
+            .nats
+            .publish_with_reply(subject, inbox, Bytes::new())
+            .await;
+        if let Err(error) = asked {
+            return Some(Probed::Miss(error.to_string()));
+        }
+        loop {
+            let answer = match *others_until {
+                Some(until) => timeout_at(until, answers.next()).await.ok()?,
+                None => answers.next().await,
+            };
+            let Some(message) = answer else {
+                let why = "the connection to NATS has ended".to_owned();
+                return Some(Probed::Miss(why));
+            };
+            if message.status == Some(StatusCode::NO_RESPONDERS) {
+                return Some(Probed::Miss("nobody listens".to_owned()));
+            }
+            let response = match read(&message.payload) {
+                Ok(response) => response,
+                Err(why) => return Some(Probed::Miss(why)),
+            };
+            match &response.host_id {
+                None => return Some(Probed::Anonymous(response)),
+                Some(host) if self.host == **host => return Some(Probed::Answer(response)),
+                Some(_) => {
+                    others_until.get_or_insert_with(|| Instant::now() + patience);
+                }
+            }
         }
     }
 
     async fn request(&self, subject: &str) -> Asked {
         let request = self.nats.request(subject.to_owned(), Bytes::new());
         match timeout(self.timeout, request).await {
-            Ok(Ok(message)) => match serde_json::from_slice(&message.payload) {
+            Ok(Ok(message)) => match read(&message.payload) {
                 Ok(response) => Asked::Answer(response),
-                Err(error) => {
-                    let why = unreadable(&error);
-                    Asked::Miss(format!("the answer is not readable: {why}"))
-                }
+                Err(why) => Asked::Miss(why),
             },
             Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Asked::NobodyThere,
             Ok(Err(error)) => Asked::Miss(error.to_string()),
@@ -193,16 +237,55 @@ impl Probe {
     }
 }
 
-/// Whether more than one process answers health requests at `subject`. Where there is one only, that
-/// takes all the time `within` which others may answer: half a second at least, and five at most.
+/// An answer, or why it is none.
+fn read(answer: &[u8]) -> Result<HealthCheckResponse, String> {
+    serde_json::from_slice(answer).map_err(|error| {
+        let why = unreadable(&error);
+        format!("the answer is not readable: {why}")
+    })
+}
+
+/// Whose answers to health requests count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counted {
+    All,
+    /// Those that do not say which host has started who answers: processes of the 1.9 generation.
+    Anonymous,
+}
+
+impl Counted {
+    fn includes(self, answer: &[u8]) -> bool {
+        match self {
+            Self::All => true,
+            Self::Anonymous => !read(answer).is_ok_and(|answer| answer.host_id.is_some()),
+        }
+    }
+}
+
+/// Whether more than one process answers health requests at `subject`; see [`do_answer`].
 pub(crate) async fn are_several(nats: &Client, subject: &str, within: Duration) -> bool {
+    do_answer(nats, subject, within, 2, Counted::All).await
+}
+
+/// Whether at least so many processes answer health requests at `subject`. Where there are fewer, that
+/// takes all the time `within` which others may answer: half a second at least, and five at most.
+pub(crate) async fn do_answer(
+    nats: &Client,
+    subject: &str,
+    within: Duration,
+    least: usize,
+    counted: Counted,
+) -> bool {
     let inbox = nats.new_inbox();
     let answered = async {
         let mut answers = nats.subscribe(inbox.clone()).await.ok()?;
         let asked = nats.publish_with_reply(subject.to_owned(), inbox, Bytes::new());
         asked.await.ok()?;
-        for _ in 0..2 {
-            while answers.next().await?.status.is_some() {}
+        let mut missing = least;
+        while missing > 0 {
+            let answer = answers.next().await?;
+            let counts = answer.status.is_none() && counted.includes(&answer.payload);
+            missing -= usize::from(counts);
         }
         Some(())
     };
@@ -259,12 +342,24 @@ mod tests {
 
     /// Answers as a provider does.
     async fn answering(nats: Client) -> AbortOnDropHandle<()> {
-        let mut asked = nats.subscribe(HEALTH).await.unwrap();
+        answering_each(nats, HEALTH, vec!["{}".to_owned()]).await
+    }
+
+    /// Answers as several processes do, one after the other.
+    async fn answering_each(
+        nats: Client,
+        subject: &'static str,
+        answers: Vec<String>,
+    ) -> AbortOnDropHandle<()> {
+        let mut asked = nats.subscribe(subject).await.unwrap();
         lattice_nats_box::taken_in(&nats).await.unwrap();
         AbortOnDropHandle::new(tokio::spawn(async move {
             while let Some(question) = asked.next().await {
                 let reply = question.reply.unwrap();
-                nats.publish(reply, "{}".into()).await.unwrap();
+                for answer in &answers {
+                    let answer = answer.clone().into();
+                    nats.publish(reply.clone(), answer).await.unwrap();
+                }
             }
         }))
     }
@@ -280,5 +375,95 @@ mod tests {
         let _other = answering(far.await.unwrap()).await;
         middleman.delay(Duration::from_millis(400));
         assert!(are_several(&client, HEALTH, FAR_OTHERS).await);
+    }
+
+    fn host(letter: &str) -> HostId {
+        HostId::new(format!("N{}", letter.repeat(55))).unwrap()
+    }
+
+    fn answer(host: Option<&HostId>) -> String {
+        let host = host.map(HostId::as_str);
+        serde_json::json!({"healthy": true, "host_id": host}).to_string()
+    }
+
+    async fn probe(nats: &NatsBox) -> Probe {
+        Probe {
+            nats: nats.client().await.unwrap(),
+            host: host("A"),
+            own_subject: "own".to_owned(),
+            subject: HEALTH.to_owned(),
+            timeout: FAR_OTHERS,
+            interval: AGAIN,
+            settling: AGAIN,
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_answers_after_those_of_other_hosts_is_heard() {
+        let nats = NatsBox::start().await.unwrap();
+        let mut probe = probe(&nats).await;
+        let (own, other) = (answer(Some(&host("A"))), answer(Some(&host("B"))));
+        for (subject, ours, is_old) in [("old", answer(None), true), ("new", own, false)] {
+            let answers = vec![other.clone(), other.clone(), ours];
+            let client = nats.client().await.unwrap();
+            let _all = answering_each(client, subject, answers).await;
+            probe.subject = subject.to_owned();
+            match probe.ask_both(probe.timeout).await {
+                Probed::Anonymous(_) => assert!(is_old),
+                Probed::Answer(_) => assert!(!is_old),
+                Probed::Miss(why) => panic!("{why}"),
+            }
+        }
+        let client = nats.client().await.unwrap();
+        let _others = answering_each(client, HEALTH, vec![other]).await;
+        probe.subject = HEALTH.to_owned();
+        probe.timeout = OTHERS;
+        let Probed::Miss(why) = probe.ask_both(probe.timeout).await else {
+            panic!("another's answer was taken for its own");
+        };
+        assert!(why.contains("other hosts"), "{why}");
+        probe.subject = "nobody".to_owned();
+        let Probed::Miss(why) = probe.ask_both(probe.timeout).await else {
+            panic!("somebody answers");
+        };
+        assert_eq!(why, "nobody listens");
+    }
+
+    #[tokio::test]
+    async fn a_start_is_seen_soon_though_processes_of_other_hosts_answer() {
+        let nats = NatsBox::start().await.unwrap();
+        let mut probe = probe(&nats).await;
+        probe.timeout = 60 * FAR_OTHERS;
+        let other = nats.client().await.unwrap();
+        let mut asked = other.subscribe(HEALTH).await.unwrap();
+        let _other = answering_each(other, HEALTH, vec![answer(Some(&host("B")))]).await;
+        let own = nats.client().await.unwrap();
+        let (results, _queue) = mpsc::channel(1);
+        let starting = async {
+            // The first question is lost on it.
+            asked.next().await.unwrap();
+            let own = answering_each(own, "own", vec![answer(Some(&host("A")))]).await;
+            // Kept until the end: it answers no longer than that.
+            Some(own)
+        };
+        let both = async { tokio::join!(probe.first(&results), starting) };
+        let (first, _own) = timeout(4 * FAR_OTHERS, both).await.unwrap();
+        assert!(matches!(first, Some(Probed::Answer(_))), "{first:?}");
+    }
+
+    #[tokio::test]
+    async fn those_who_say_whose_they_are_are_told_from_those_who_do_not() {
+        let nats = NatsBox::start().await.unwrap();
+        let client = nats.client().await.unwrap();
+        let other = answer(Some(&host("B")));
+        let named = vec![other.clone(), other.clone()];
+        let _named = answering_each(client.clone(), "named", named).await;
+        let _mixed = answering_each(client.clone(), "mixed", vec![other, answer(None)]).await;
+        for (subject, expected) in [("named", false), ("mixed", true)] {
+            let is_any = do_answer(&client, subject, OTHERS, 1, Counted::Anonymous).await;
+            assert_eq!(is_any, expected, "{subject}");
+            let are_two = do_answer(&client, subject, FAR_OTHERS, 2, Counted::All).await;
+            assert!(are_two, "{subject}");
+        }
     }
 }

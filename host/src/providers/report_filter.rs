@@ -3,6 +3,7 @@
 
 use lattice_core::event::{CallRefused, InvocationFailed};
 use lattice_core::subject::rpc::interface_of;
+use lattice_core::text::clipped_line;
 use lattice_rpc::{FailedCalls, RemoteError};
 
 /// How much of a text is taken.
@@ -51,19 +52,13 @@ pub(super) fn failed(
 
 /// Some of a text, without what steers terminals.
 fn clipped(text: &str) -> String {
-    clipped_to(LONGEST_TEXT, text)
+    clipped_line(text, LONGEST_TEXT)
 }
 
 /// What is told of a message that cannot be read. The error repeats what the process has written, which
 /// is not to look like lines of the log.
 pub(super) fn unreadable(error: &serde_json::Error) -> String {
-    clipped(&error.to_string())
-}
-
-/// So many characters of a text, without what steers terminals.
-pub(super) fn clipped_to(most: usize, text: &str) -> String {
-    let plain = |c: char| if c.is_control() { ' ' } else { c };
-    text.chars().take(most).map(plain).collect()
+    clipped_line(error, LONGEST_TEXT)
 }
 
 #[cfg(test)]

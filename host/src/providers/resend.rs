@@ -67,7 +67,6 @@ impl Worker {
 
     /// The process listens: what has changed since its start is said again.
     pub(super) async fn heard_of(&mut self, heard: Confidence) {
-        self.link_publisher.meet(heard);
         if let Some(given) = self.given.take() {
             let config = self.config.merged();
             if config != given.config {
@@ -83,6 +82,8 @@ impl Worker {
     /// The process has answered, which has connected so often, if it tells. What may have been lost on
     /// its way to it since the answer before is said again.
     pub(super) async fn met(&mut self, heard: Confidence, process: Option<u64>) {
+        // However it does: of which generation it is says how it is told to do without a link.
+        self.link_publisher.meet(heard);
         let statistics = self.deps.nats.statistics();
         let host = statistics.connects.load(Ordering::Relaxed);
         let now = Connects { host, process };

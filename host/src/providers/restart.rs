@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use lattice_core::Backoff;
+
 use crate::config::ProviderConfig;
 
 /// How many quick ends in a row make a crash loop.
@@ -24,9 +26,10 @@ impl Restarts {
         if lived >= self.config.stable_after {
             self.count = 0;
         }
-        let doublings = self.count.min(16);
+        let backoff = Backoff::exact(self.config.first_restart, self.config.longest_restart);
+        let pause = backoff.after(self.count).delay();
         self.count = self.count.saturating_add(1);
-        (self.config.first_restart * 2_u32.pow(doublings)).min(self.config.longest_restart)
+        pause
     }
 
     /// How many times in a row it ended too soon.

@@ -6,7 +6,7 @@ use lattice_core::reference::{Reference, canonical, without_scheme};
 use lattice_core::{ComponentId, ImageRef, StringMap};
 use parking_lot::RwLock;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 /// Who wants a provider to stop, and by when it should have.
@@ -133,14 +133,46 @@ impl Slot {
         state.health.clone().filter(|_| state.running)
     }
 
-    /// Asks for the end and waits for it. The first wish counts.
+    /// Asks for the end and waits for it. The first wish counts; a later one can bring its deadline
+    /// forward, as a host does that has less time itself.
     pub(crate) async fn stop(&self, wish: StopProvider) {
-        self.stop.send_if_modified(|stop| {
-            let first = stop.is_none();
-            stop.get_or_insert(wish);
-            first
+        self.stop.send_if_modified(|stop| match stop {
+            None => {
+                *stop = Some(wish);
+                true
+            }
+            Some(first) if wish.deadline < first.deadline => {
+                first.deadline = wish.deadline;
+                true
+            }
+            Some(_) => false,
         });
         self.ended.cancelled().await;
+    }
+
+    /// Does what belongs to the end, until `deadline` or an earlier one that is wished meanwhile.
+    pub(crate) async fn in_time<T>(
+        &self,
+        deadline: Instant,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = self.time_over(deadline) => None,
+        }
+    }
+
+    async fn time_over(&self, deadline: Instant) {
+        let mut stop = self.stop.subscribe();
+        loop {
+            let wished = stop.borrow_and_update().map(|wish| wish.deadline);
+            let until = wished.map_or(deadline, |wished| wished.min(deadline));
+            tokio::select! {
+                () = sleep_until(until) => return,
+                Ok(()) = stop.changed() => {}
+            }
+        }
     }
 
     /// Waits until the end is asked for.
@@ -160,5 +192,42 @@ impl Slot {
 
     pub(crate) fn set_ended(&self) {
         self.ended.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_under_way_is_brought_forward_and_never_put_off() {
+        for (first, second) in [(60, 5), (5, 60)] {
+            let (id, image) = (ComponentId::new("kv"), ImageRef::new("file:///kv"));
+            let slot = Slot::new(id.unwrap(), image.unwrap(), StringMap::new());
+            let begun = Instant::now();
+            let wish = |seconds: u32, tell| StopProvider {
+                deadline: begun + seconds * SECOND,
+                tell,
+            };
+            let ending = async {
+                let wish = slot.stop_wanted().await;
+                let done = slot.in_time(wish.deadline, std::future::pending::<()>());
+                assert_eq!(done.await, None);
+                slot.set_ended();
+            };
+            let another = async {
+                sleep(SECOND).await;
+                slot.stop(wish(second, false)).await;
+            };
+            tokio::join!(slot.stop(wish(first, true)), ending, another);
+            assert_eq!(begun.elapsed(), 5 * SECOND);
+            assert!(slot.stop_wanted().await.tell, "the first wish is no more");
+        }
     }
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use lattice_core::event::{Event, LinkStatusChanged};
 use lattice_core::link::LinkState;
 use lattice_core::provider::LinkReport;
+use lattice_core::text::clipped_line;
 use lattice_core::{ComponentId, HostId, Link, LinkKey};
 use lattice_store::StatusReporter;
 use parking_lot::Mutex;
 
-use super::report_filter::clipped_to;
 use crate::events::Events;
 
 /// How much of a reason is kept, in characters.
@@ -69,7 +69,7 @@ impl LinkStates {
             rules: lattice_core::LinkRules::default(),
             status: Vec::new(),
         };
-        let reason = report.reason.map(|reason| clipped_to(REASON, &reason));
+        let reason = report.reason.map(|reason| clipped_line(reason, REASON));
         self.set(&link, endpoint, report.state, reason);
     }
 

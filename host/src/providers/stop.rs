@@ -13,11 +13,11 @@ use async_nats::{Client, Request, RequestErrorKind};
 use bytes::Bytes;
 use lattice_core::provider::ShutdownRequest;
 use lattice_core::subject::ProviderSubjects;
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::ProviderDeps;
 use super::life::Life;
-use super::slot::StopProvider;
+use super::slot::Slot;
 
 /// How long NATS may be away, or take to answer, before it counts as away; less where little time is left.
 const BRIEFLY: Duration = Duration::from_secs(1);
@@ -25,9 +25,9 @@ const BRIEFLY: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Has a process end without a word over NATS, and kills it when it does not until the deadline.
-pub(crate) async fn interrupt(mut life: Life, wish: &StopProvider) {
+pub(crate) async fn interrupt(mut life: Life, slot: &Slot, deadline: Instant) {
     life.interrupt();
-    if timeout_at(wish.deadline, life.ended()).await.is_err() {
+    if slot.in_time(deadline, life.ended()).await.is_none() {
         tracing::warn!("a provider did not end when interrupted (it took too long), killing it");
         life.kill().await;
     }
@@ -40,22 +40,23 @@ pub(crate) async fn shut_down(
     subjects: &ProviderSubjects,
     own: Option<&str>,
     mut life: Life,
-    wish: StopProvider,
+    slot: &Slot,
+    deadline: Instant,
 ) {
     let orderly = async {
         if let Life::Inside(inside) = &life {
             // It hears of it without NATS, too.
             inside.stop.cancel();
         } else {
-            ask(deps, subjects, own, &mut life, wish.deadline).await?;
+            ask(deps, subjects, own, &mut life, deadline).await?;
         }
         life.ended().await;
         Ok::<_, Box<dyn Error + Send + Sync>>(())
     };
-    let why = match timeout_at(wish.deadline, orderly).await {
-        Ok(Ok(())) => return,
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "it took too long".to_owned(),
+    let why = match slot.in_time(deadline, orderly).await {
+        Some(Ok(())) => return,
+        Some(Err(error)) => error.to_string(),
+        None => "it took too long".to_owned(),
     };
     tracing::warn!("a provider did not end when asked ({why}), killing it");
     life.kill().await;

@@ -3,13 +3,13 @@
 use lattice_claims::provider_info;
 use lattice_core::event::{Event, HealthCheck, ProviderExited};
 use lattice_core::provider::{HealthCheckResponse, LinkReport};
+use lattice_core::text::clipped_line;
 
 use super::delivery::Confidence;
 use super::error::StartProviderError;
 use super::health::{Health, Verdict};
 use super::probe::Probed;
 use super::report;
-use super::report_filter::clipped_to;
 use super::states::REASON;
 use super::worker::{Announced, Worker};
 
@@ -156,7 +156,7 @@ impl Worker {
 fn in_words(response: HealthCheckResponse) -> HealthCheckResponse {
     let message = response.message.as_deref();
     HealthCheckResponse {
-        message: message.map(|message| clipped_to(REASON, message)),
+        message: message.map(|message| clipped_line(message, REASON)),
         ..response
     }
 }

@@ -2,14 +2,12 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_nats::Subscriber;
 use futures::FutureExt as _;
 use lattice_claims::{CurveKey, stored_provider};
 use lattice_core::ResolvedLink;
-use lattice_core::identity::ProviderIdentity;
-use lattice_core::provider::{HostData, LinkReport, SecretMap};
+use lattice_core::provider::LinkReport;
 use lattice_core::reply::message_chain;
 use lattice_core::subject::ProviderSubjects;
 use lattice_rpc::Expected;
@@ -33,17 +31,17 @@ use super::report_quota::{Coming, OfCalls, PER_SECOND, Quota};
 use super::resend::{Connects, Given};
 use super::restart::Restarts;
 use super::seal::Sealer;
-use super::send::publish;
 use super::slot::{Shown, Slot, StopProvider};
 use super::stop::{interrupt, shut_down};
 use crate::artifact::{FetchError, Program, ProviderProgram};
 use crate::bus_log::KnownUser;
-use crate::configs::{self, OpenConfigsError};
+use crate::configs;
 use crate::trust::secrets::{Entity, SecretBundle};
 use crate::vouch::Vouched;
 
-/// How long a start waits for secrets whose backends fail in a way that may pass.
-const SECRETS_WITHIN: Duration = Duration::from_secs(8);
+/// Why a process of 1.9 is ended that others share their id with.
+const WITHHELD: &str = "it may no longer have one of its links, which could only be taken from all \
+                        processes with its id: it is of the 1.9 generation";
 /// How many deletions of links are looked at together.
 const DELETIONS: usize = 1024;
 
@@ -64,7 +62,7 @@ pub(crate) struct Worker {
     /// Why it goes on with what it had, though it should not.
     pub(super) unrenewed: Option<String>,
     /// Who the process that lives now is to others.
-    vouched: Option<(Vouched, Expected)>,
+    pub(super) vouched: Option<(Vouched, Expected)>,
     pub(super) sealer: Sealer,
     pub(super) secrets: SecretBundle,
     /// What the process was given as its own, until it is heard of: it may have missed what has
@@ -185,77 +183,6 @@ impl Worker {
         Ok(life)
     }
 
-    async fn host_data(&mut self) -> Result<HostData, StartProviderError> {
-        let secrets = self.secrets_to_start().await?;
-        // A process could not connect with rights for more links than its token has room for.
-        self.wanted_rights();
-        let links = self.link_publisher.definitions().await;
-        let config = self.config.refresh();
-        self.given = Some(Given {
-            config: Arc::clone(&config),
-            secrets: Arc::clone(&secrets),
-        });
-        let instance = uuid::Uuid::new_v4().to_string();
-        let data = HostData {
-            provider_key: self.slot.id.as_str().to_owned(),
-            lattice_identity: self.vouch(&instance),
-            instance_id: instance,
-            link_definitions: links,
-            config: (*config).clone(),
-            secrets: (*secrets).clone(),
-            provider_xkey_private_key: self.xkey.seed(),
-            provider_xkey_public_key: self.xkey.public_key(),
-            ..self.deps.rpc.tell(self.deps.host_data.clone())
-        };
-        // Links that have come meanwhile are told, too, once that is noticed.
-        let rights = self.wanted_rights();
-        match self.credentials.as_mut().zip(rights) {
-            None => Ok(data),
-            Some((credentials, rights)) => Ok(credentials.give(rights, data)?),
-        }
-    }
-
-    /// The provider's own secrets. A process that was given none in their place would take that for its
-    /// setting, and run on it.
-    async fn secrets_to_start(&mut self) -> Result<Arc<SecretMap>, OpenConfigsError> {
-        let by = Instant::now() + SECRETS_WITHIN;
-        Ok(self.secrets.ready(by).await?)
-    }
-
-    /// What a process that is about to be started proves who it is with. One without calls like those
-    /// of the 1.9 generation.
-    fn vouch(&mut self, instance: &str) -> Option<ProviderIdentity> {
-        let id = self.slot.id.as_str();
-        let vouched = self.deps.voucher.begin(id, instance);
-        match self.deps.voucher.identity(&vouched) {
-            Ok(identity) => {
-                let expected = self.deps.local.expect(&identity.ticket, id);
-                self.vouched = Some((vouched, expected));
-                Some(identity)
-            }
-            Err(error) => {
-                tracing::error!(provider = id, %error, "could not vouch for a provider");
-                None
-            }
-        }
-    }
-
-    /// Gives the process that lives now tokens that hold for longer.
-    pub(super) async fn renew(&self) {
-        let Some((vouched, _)) = &self.vouched else {
-            return;
-        };
-        match self.deps.voucher.tokens(vouched) {
-            Ok(tokens) => {
-                let subject = self.subjects.identity_of(&self.xkey.public_key());
-                publish(&self.deps.nats, &subject, &tokens).await;
-            }
-            Err(error) => {
-                tracing::error!(provider = self.slot.id.as_str(), %error, "could not vouch again");
-            }
-        }
-    }
-
     /// Keeps the provider running until its end is wanted, and ends it.
     pub(crate) async fn supervise(mut self, first: Life) {
         let mut next = Some(first);
@@ -283,11 +210,12 @@ impl Worker {
                     // host has asked: a host that goes ends its own only, as one of 1.9 does.
                     if !wish.tell && self.link_publisher.is_old() && self.has_namesakes(&wish).await
                     {
-                        interrupt(life, &wish).await;
+                        interrupt(life, &slot, wish.deadline).await;
                     } else {
                         let own = self.subjects.health_of(&self.xkey.public_key());
                         let own = (!self.link_publisher.is_old()).then_some(own.as_str());
-                        shut_down(&self.deps, &self.subjects, own, life, wish).await;
+                        let deadline = wish.deadline;
+                        shut_down(&self.deps, &self.subjects, own, life, &slot, deadline).await;
                     }
                     break wish;
                 }
@@ -305,6 +233,7 @@ impl Worker {
         };
         self.deps.states.forget_endpoint(&self.slot.id);
         if wish.tell {
+            self.not_started(|| StartProviderError::Stopped);
             report::stopped(&self.deps, &self.slot);
         }
     }
@@ -340,6 +269,9 @@ impl Worker {
         let slot = Arc::clone(&self.slot);
         let mut silence = pin!(sleep(self.deps.config.silence));
         loop {
+            if self.link_publisher.has_to_end() {
+                return self.end_withheld(life).await;
+            }
             tokio::select! {
                 how = life.ended() => return Ended::Exited(how),
                 wish = self.slot.stop_wanted() => return Ended::Stopped(wish, life),
@@ -373,13 +305,18 @@ impl Worker {
                 Some(said) = of_calls.next() => self.of_calls.tell(said),
                 Some(first) = next(&mut deleted) => {
                     let gone = rest(first, &mut deleted);
-                    if let Some(wish) = wish_during(&slot, self.link_publisher.deleted(gone)).await {
-                        return Ended::Stopped(wish, life);
-                    }
+                    self.link_publisher.deleted(&gone);
                 }
                 Ok(()) = renewals.changed() => self.renew().await,
             }
         }
+    }
+
+    /// Ends a process that would go on with a link that it may no longer have. The next is not given it.
+    async fn end_withheld(&self, life: Life) -> Ended {
+        let deadline = Instant::now() + self.deps.config.shutdown_delay;
+        interrupt(life, &self.slot, deadline).await;
+        Ended::Exited(WITHHELD.to_owned())
     }
 
     fn reported(&mut self, payload: Result<LinkReport, serde_json::Error>) {

@@ -1,24 +1,20 @@
 //! Specs and claims that the store has lost while the lattice runs on: what this host still knows is
 //! written back, and counts until it is. Configs are a matter of the store itself.
 
+mod write;
+
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use lattice_core::record::{ComponentSpec, StoredClaims};
 use lattice_core::{ComponentId, Link};
-use lattice_store::{
-    Backoff, LatticeSnapshot, LatticeStore, StoreError, add_missing_links, is_missing,
-};
+use lattice_store::{LatticeSnapshot, LatticeStore, add_missing_links, is_missing};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock, RwLockReadGuard};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::links::{Changes, LinkTable};
-
-/// Pauses after a write that failed.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+use write::write_back;
 
 /// A spec that was lost.
 #[derive(Debug)]
@@ -36,6 +32,8 @@ struct Shared {
     /// Claims that are still to be written, by their subject.
     claims: Mutex<HashMap<String, StoredClaims>>,
     changed: Notify,
+    /// Held for writing by who writes a spec back, and for reading by those who delete of one.
+    writing: RwLock<()>,
 }
 
 impl Shared {
@@ -83,6 +81,19 @@ impl Shared {
 pub(crate) struct Unwritten(Arc<Shared>);
 
 impl Unwritten {
+    /// Waits for the write that is under way, and holds up the next as long as the guard is there: it may
+    /// have read links that are deleted meanwhile. A write takes no longer than the store may. Others may
+    /// delete at the same time.
+    pub(crate) async fn pause(&self) -> RwLockReadGuard<'_, ()> {
+        self.0.writing.read().await
+    }
+
+    /// As if a write were under way.
+    #[cfg(test)]
+    pub(crate) async fn writing(&self) -> tokio::sync::RwLockWriteGuard<'_, ()> {
+        self.0.writing.write().await
+    }
+
     /// Has links of a source no longer written back, and takes them out of the table, where they have
     /// counted: of what the store does not have it never says that it is gone. Both at once, so that no
     /// record that comes meanwhile is completed with them again.
@@ -220,76 +231,10 @@ impl Restorer {
     }
 }
 
-async fn write_back(shared: Arc<Shared>, store: LatticeStore) {
-    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-    loop {
-        let (specs, claims) = (shared.unwritten(), shared.unwritten_claims());
-        let left = (specs.len(), claims.len());
-        if left == (0, 0) {
-            shared.changed.notified().await;
-            continue;
-        }
-        let written = write_all(&shared, &store, specs).await;
-        match written.and(write_claims(&shared, &store, claims).await) {
-            Ok(()) => {
-                backoff.reset();
-                tracing::info!(specs = left.0, claims = left.1, "wrote what is known back");
-            }
-            Err(error) => {
-                tracing::warn!(
-                    specs = left.0, claims = left.1, %error,
-                    "could not write back what is known, trying again"
-                );
-                tokio::time::sleep(backoff.pause()).await;
-            }
-        }
-    }
-}
-
-/// Writes what can be written; one record that cannot is not in the way of the others.
-async fn write_all(
-    shared: &Shared,
-    store: &LatticeStore,
-    specs: Vec<ComponentId>,
-) -> Result<(), StoreError> {
-    let mut outcome = Ok(());
-    for id in specs {
-        // While others were written, somebody may have deleted it.
-        let known = || shared.still_lost(&id);
-        let outdated = shared.outdated(&id);
-        match store.links().restore(&id, outdated, known).await {
-            Ok(()) => shared.written(&id),
-            // What stands there now is no spec, which no further attempt changes.
-            Err(error @ StoreError::Malformed { .. }) => {
-                shared.forget(&id);
-                tracing::error!(source = id.as_str(), %error, "could not write links back");
-            }
-            Err(error) => outcome = Err(error),
-        }
-    }
-    outcome
-}
-
-/// The same for claims.
-async fn write_claims(
-    shared: &Shared,
-    store: &LatticeStore,
-    claims: Vec<StoredClaims>,
-) -> Result<(), StoreError> {
-    let mut outcome = Ok(());
-    for claims in claims {
-        match store.claims().restore(&claims).await {
-            Ok(()) => {
-                shared.claims.lock().remove(claims.subject());
-            }
-            Err(error) => outcome = Err(error),
-        }
-    }
-    outcome
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     use lattice_core::LatticeName;
@@ -301,11 +246,11 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(60);
 
-    fn id() -> ComponentId {
+    pub(super) fn id() -> ComponentId {
         ComponentId::new("a").unwrap()
     }
 
-    fn spec(names: &[&str]) -> ComponentSpec {
+    pub(super) fn spec(names: &[&str]) -> ComponentSpec {
         let link = |name: &&str| -> Link {
             serde_json::from_value(json!({
                 "source_id": "a", "target": "kv", "name": name, "wit_namespace": "wasi",
@@ -319,7 +264,7 @@ mod tests {
         }
     }
 
-    async fn place() -> (NatsBox, LatticeStore, Restorer) {
+    pub(super) async fn place() -> (NatsBox, LatticeStore, Restorer) {
         let nats = NatsBox::start().await.unwrap();
         let client = nats.client().await.unwrap();
         let lattice = LatticeName::default();
@@ -375,22 +320,6 @@ mod tests {
         let mut told = spec(&["two"]);
         restorer.complete(&id(), &mut told);
         assert_eq!(told, spec(&["two"]));
-    }
-
-    #[tokio::test]
-    async fn what_was_deleted_while_others_were_written_back_stays_so() {
-        let (_nats, store, _restorer) = place().await;
-        let (shared, other) = (Shared::default(), ComponentId::new("b").unwrap());
-        let lost = Lost {
-            spec: spec(&["one"]),
-            outdated: 0,
-            is_written: false,
-        };
-        shared.lost.lock().insert(id(), lost);
-        let begun_with = vec![id(), other.clone()];
-        write_all(&shared, &store, begun_with).await.unwrap();
-        assert!(store.links().spec(&id()).await.unwrap().is_some());
-        assert!(store.links().spec(&other).await.unwrap().is_none());
     }
 
     #[tokio::test]

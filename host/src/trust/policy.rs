@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use async_nats::Client;
 use lattice_core::policy::{PolicyInvocation, PolicySubject};
+use tokio::sync::OwnedMutexGuard;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use crate::config::PolicyConfig;
 use crate::events::Events;
@@ -30,7 +32,7 @@ pub(crate) use question::{CallKey, claims_of};
 /// remembered for a moment, so that a service that is gone does not cost every call its timeout.
 #[derive(Debug)]
 pub(crate) struct Policy {
-    client: PolicyClient,
+    client: Arc<PolicyClient>,
     cache: Arc<Cache>,
     labels: Arc<Labels>,
     _changes: Option<AbortOnDropHandle<()>>,
@@ -54,7 +56,7 @@ impl Policy {
             }
         };
         Ok(Self {
-            client: PolicyClient::new(config, nats, identity),
+            client: Arc::new(PolicyClient::new(config, nats, identity)),
             cache,
             labels,
             _changes: changes,
@@ -101,35 +103,48 @@ impl Policy {
         // One asks, within the timeout of the service; the others wait for what it is told. Where decisions
         // are not kept, it counts for those who had come when it asked, who would else ask one by one.
         let asked = entry.asked();
-        let _asking = entry.asking.lock().await;
+        let asking = Arc::clone(&entry.asking).lock_owned().await;
         let labels = self.labels.changes();
         if let Some(decision) = entry.decision_since(asked, labels) {
             return decision.outcome();
         }
-        self.ask(&entry, labels, subject()).await
+        let question = self.ask(entry, labels, subject(), asking);
+        // Nobody who comes later could go by the answer: it must hold nobody up.
+        if self.cache.keep().is_zero() {
+            return question.await;
+        }
+        // A caller that leaves does not take the question along: what is answered counts for those who
+        // come after it, however little time each of them has. It ends with the timeout of the service.
+        let decided = tokio::spawn(question.in_current_span()).await;
+        decided.unwrap_or_else(|error| Err(self.client.not_asked(&error)))
     }
 
-    async fn ask(
+    /// Asks, which holds who else needs the decision up until the end.
+    fn ask(
         &self,
-        entry: &Arc<Entry>,
+        entry: Arc<Entry>,
         labels: u64,
         subject: PolicySubject,
-    ) -> Result<(), Denied> {
+        asking: OwnedMutexGuard<()>,
+    ) -> impl Future<Output = Result<(), Denied>> + Send + use<> {
         let request = self.client.request(self.labels.all(), subject);
-        self.cache.asks(entry, &request, labels);
-        let answer = self.client.ask(&request).await;
-        let decision = match answer {
-            Ok(response) => Decision::said(response, self.cache.keep(), labels),
-            Err(denied) => {
-                tracing::warn!(
-                    kind = request.kind.as_str(),
-                    request = request.request_id,
-                    "denied without an answer of the policy service: {denied}"
-                );
-                Decision::unanswered(denied, labels)
-            }
-        };
-        entry.answered(&request.request_id, decision).outcome()
+        self.cache.asks(&entry, &request, labels);
+        let (client, keep) = (Arc::clone(&self.client), self.cache.keep());
+        async move {
+            let _asking = asking;
+            let decision = match client.ask(&request).await {
+                Ok(response) => Decision::said(response, keep, labels),
+                Err(denied) => {
+                    tracing::warn!(
+                        kind = request.kind.as_str(),
+                        request = request.request_id,
+                        "denied without an answer of the policy service: {denied}"
+                    );
+                    Decision::unanswered(denied, labels)
+                }
+            };
+            entry.answered(&request.request_id, decision).outcome()
+        }
     }
 }
 

@@ -216,6 +216,31 @@ async fn a_stopping_host_gives_a_provider_the_time_of_its_calls() {
     timeout(SOON, drain).await.unwrap().unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_host_has_no_more_time_for_a_provider_that_is_being_stopped_already() {
+    let change = |config: &mut HostConfig| config.providers.shutdown_delay = 60 * SOON;
+    let (lattice, host, mut events, _program, _health) = healthy(change).await;
+    let mut shutdown = lattice.shutdown_of("kv").await;
+    let stop = json!({"provider_id": "kv", "host_id": host.id().as_str()});
+    let subject = format!("wasmbus.ctl.v1.default.provider.stop.{}", host.id());
+    let client = lattice.client.clone();
+    // There is no reply until the process has ended.
+    let stopping =
+        tokio::spawn(async move { client.request(subject, stop.to_string().into()).await });
+    // It is asked, and nobody answers.
+    next(&mut shutdown).await;
+    let wish = StopRequest {
+        reason: StopReason::Program,
+        timeout: Some(Duration::from_secs(1)),
+    };
+    timeout(SOON, host.drain(wish))
+        .await
+        .expect("the drain to end");
+    // Whoever stopped it is told all the same.
+    events.data("provider_stopped").await;
+    stopping.abort();
+}
+
 /// Old processes that share an id share the subject on which they are asked to end, and those made in
 /// Go end whoever's host has asked.
 #[tokio::test(flavor = "multi_thread")]
@@ -282,6 +307,46 @@ async fn a_provider_is_asked_to_end_at_once_though_its_links_are_told_again() {
         }
     }
     panic!("it was told of its links before");
+}
+
+/// Stops a provider, whose start is told to have failed before its end is.
+async fn stop_while_it_starts(lattice: &Lattice, host: &Host, events: &mut Events) {
+    let stop = json!({"provider_id": "kv", "host_id": host.id().as_str()});
+    let tail = format!("provider.stop.{}", host.id());
+    lattice.done(&tail, &stop).await;
+    let (name, event) = events.next().await;
+    assert_eq!(name, "provider_start_failed", "{event}");
+    let data = &event["data"];
+    assert_eq!(
+        (&data["provider_id"], &data["code"]),
+        (&json!("kv"), &json!("conflict"))
+    );
+    assert!(data["error"].as_str().unwrap().contains("was stopped"));
+    assert_eq!(events.next().await.0, "provider_stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_starts_a_provider_that_another_stops_hears_that_it_does_not_start() {
+    let change = |config: &mut HostConfig| {
+        config.rpc_timeout = SOON;
+        config.providers.silence = SOON;
+    };
+    let (lattice, host, mut events) = Lattice::running_with(change).await;
+    let program = Program::new(&lattice, "kv", WAIT);
+    // Before there is a process: it is asked whether another has the id.
+    let asked = "wasmbus.rpc.default.kv.health";
+    let mut asked = lattice.client.subscribe(asked).await.unwrap();
+    lattice_nats_box::taken_in(&lattice.client).await.unwrap();
+    lattice.provide(&host, &start(&host, &program)).await;
+    next(&mut asked).await;
+    stop_while_it_starts(&lattice, &host, &mut events).await;
+    assert_eq!(program.starts(), 0);
+    // And when there is one, of which nothing was heard.
+    asked.unsubscribe().await.unwrap();
+    lattice_nats_box::taken_in(&lattice.client).await.unwrap();
+    lattice.provide(&host, &start(&host, &program)).await;
+    program.host_data(0).await;
+    stop_while_it_starts(&lattice, &host, &mut events).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

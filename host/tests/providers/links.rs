@@ -108,53 +108,6 @@ async fn a_process_of_ours_takes_a_changed_link_and_others_of_its_id_keep_theirs
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_that_another_host_takes_from_all_is_told_again() {
-    let (lattice, _host, _events, _program, _health) = healthy(|_| {}).await;
-    let mut puts = puts(&lattice).await;
-    lattice.done("link.put", &link(&[])).await;
-    let mut first = told(&mut puts).await;
-    for key in ["source_secrets", "target_secrets"] {
-        first[key] = Value::Null;
-    }
-    let del = "wasmbus.rpc.default.kv.linkdefs.del";
-    lattice
-        .client
-        .publish(del, first.to_string().into())
-        .await
-        .unwrap();
-    assert_eq!(told(&mut puts).await["source_id"], "counter");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_link_that_another_host_deletes_is_not_told_again() {
-    let (lattice, _host, _events, _program, _health) = healthy(|_| {}).await;
-    let mut puts = puts(&lattice).await;
-    let del = "wasmbus.rpc.default.kv.linkdefs.del";
-    let js = async_nats::jetstream::new(lattice.client.clone());
-    let bucket = js.get_key_value("LATTICEDATA_default").await.unwrap();
-    for _ in 0..5 {
-        lattice.done("link.put", &link(&[])).await;
-        let mut gone = told(&mut puts).await;
-        for key in ["source_secrets", "target_secrets"] {
-            gone[key] = Value::Null;
-        }
-        let mut dels = lattice.client.subscribe(del).await.unwrap();
-        // The order in which a host that has deleted a link may be heard.
-        let gone = gone.to_string();
-        lattice.client.publish(del, gone.into()).await.unwrap();
-        assert_eq!(next(&mut dels).await.1["source_id"], "counter");
-        let empty = r#"{"url":"","links":[]}"#;
-        bucket.put("COMPONENT_counter", empty.into()).await.unwrap();
-        // The host of the provider takes it away in its turn, with nothing told in between.
-        assert_eq!(next(&mut dels).await.1["source_id"], "counter");
-    }
-    let nobody = format!("wasmbus.rpc.default.X{}.linkdefs.put", "A".repeat(55));
-    let marker = json!({"source_id": "marker"}).to_string();
-    lattice.client.publish(nobody, marker.into()).await.unwrap();
-    assert_eq!(told(&mut puts).await["source_id"], "marker");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn two_old_processes_of_one_id_keep_their_links_when_a_config_changes() {
     let (lattice, _host, _events, _program, _health) = healthy(|_| {}).await;
     lattice

@@ -11,6 +11,7 @@ mod health;
 mod inside;
 mod life;
 mod links;
+mod removal;
 
 use async_nats::{Message, Subscriber};
 use common::provider::Program;

@@ -64,11 +64,11 @@ impl Scene {
         messages
     }
 
-    /// Starts a signed provider that waits, and answers for its health.
-    async fn provider(&mut self, config: &[&str]) -> (Value, tokio::task::JoinHandle<()>) {
+    /// Answers for the health of a process of 1.9.
+    async fn answers(&self) -> tokio::task::JoinHandle<()> {
         let mut requests = self.listen("kv.health").await;
         let client = self.lattice.client.clone();
-        let health = tokio::spawn(async move {
+        tokio::spawn(async move {
             while let Some(request) = requests.next().await {
                 let answer = json!({"healthy": true}).to_string().into();
                 client
@@ -76,7 +76,12 @@ impl Scene {
                     .await
                     .unwrap();
             }
-        });
+        })
+    }
+
+    /// Starts a signed provider that waits, and answers for its health.
+    async fn provider(&mut self, config: &[&str]) -> (Value, tokio::task::JoinHandle<()>) {
+        let health = self.answers().await;
         let program = Program::new(&self.lattice, "kv", "exec sleep 1000");
         let image = self.signed_archive(&program.path);
         let command = json!({
@@ -147,6 +152,34 @@ async fn a_link_whose_secret_is_refused_fails_with_the_reason_and_is_withdrawn()
     let event = scene.events.find("link_status_changed", failed).await;
     assert!(event["reason"].as_str().unwrap().contains("SECRET_db"));
     health.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_process_loses_a_link_whose_secret_is_refused_and_others_of_its_id_keep_it() {
+    let mut scene = Scene::start(KeyKind::Provider, REFRESH).await;
+    scene.lattice.done("link.put", &link(&["SECRET_db"])).await;
+    let (data, health) = scene.provider(&[]).await;
+    assert_eq!(data["link_definitions"][0]["source_id"], "counter");
+    scene.events.data("health_check_passed").await;
+    let other = scene.answers().await;
+    let mut dels = scene.listen("kv.linkdefs.del").await;
+    scene.deny("db").await;
+    let exited = scene.events.data("provider_exited").await;
+    let status = exited["status"].as_str().unwrap();
+    assert!(
+        status.contains("no longer have one of its links"),
+        "{status}"
+    );
+    // What it is started with anew is noted where it was before.
+    let program = Program::new(&scene.lattice, "kv", "exec sleep 1000");
+    let data = program.host_data(1).await;
+    assert_eq!(data["link_definitions"], json!([]));
+    let subject = "wasmbus.rpc.default.kv.linkdefs.del";
+    let mark = scene.lattice.client.publish(subject, "mark".into());
+    mark.await.unwrap();
+    assert_eq!(next(&mut dels).await, b"mark");
+    health.abort();
+    other.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -74,6 +74,16 @@ fn the_value_of_a_switch_may_be_a_word_of_its_own_as_in_1_9() {
 }
 
 #[test]
+fn times_that_no_clock_reaches_are_refused() {
+    for flag in ["--heartbeat-interval-seconds", "--policy-cache-seconds"] {
+        let parse = |seconds: u64| Program::try_parse_from(["host", flag, &seconds.to_string()]);
+        assert!(parse(31_536_000).is_ok(), "{flag}");
+        let error = parse(u64::MAX).unwrap_err().to_string();
+        assert!(error.contains(flag), "{error}");
+    }
+}
+
+#[test]
 fn labels_of_flags_win_over_those_of_the_environment() {
     let environment = [
         ("WASMCLOUD_LABEL_zone", "a"),

@@ -94,7 +94,7 @@ async fn hosts_are_looked_for_ever_more_rarely_where_there_are_none() {
     }
     assert!((10..=15).contains(&looked), "{looked}");
     known.found(vec![pinged(&host_id('A'), Some(OLD))]);
-    assert_eq!(known.pause, FIRST_PAUSE);
+    assert_eq!(known.backoff.delay(), FIRST_PAUSE);
 }
 
 /// A host that answers pings and tells its inventory, until it is dropped.

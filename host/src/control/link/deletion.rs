@@ -32,9 +32,13 @@ impl Deletion<'_> {
         for _ in 0..ATTEMPTS {
             // Before all else: what changes from here on may have been put meanwhile.
             let version = self.version();
-            // First, or it would be put again after it was deleted.
-            self.unwritten.take_from(self.links, self.source, is_meant);
-            deleted = self.delete_stored().await?;
+            {
+                // A write that has the link already is done before it is looked for.
+                let _paused = self.unwritten.pause().await;
+                // First, or it would be put again after it was deleted.
+                self.unwritten.take_from(self.links, self.source, is_meant);
+                deleted = self.delete_stored().await?;
+            }
             if let DeletedLink::Removed(link) = &deleted {
                 // It is deleted where it counts; the store tells of the rest in time, unless it was lost.
                 let _ = timeout_at(self.seen_by, self.take_removed(link, version)).await;
@@ -215,6 +219,36 @@ mod tests {
         let deleted = place.delete_default().await.unwrap();
         assert_eq!(deleted, DeletedLink::NoSpec);
         assert!(place.known().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_link_that_is_being_written_back_is_deleted_after_that() {
+        let place = Place::new().await;
+        let known = link("kv", "store");
+        place.know(&[&known]);
+        // As if a write of it were under way.
+        let writing = place.unwritten.writing().await;
+        let mut deleting = std::pin::pin!(place.delete_default());
+        let early = tokio::time::timeout(UNREST, &mut deleting).await;
+        assert!(early.is_err(), "it did not wait");
+        place.store.put_link(&known).await.unwrap();
+        drop(writing);
+        let deleted = deleting.await.unwrap();
+        assert_eq!(deleted, DeletedLink::Removed(known));
+        let stored = place.store.links().sure_spec(&place.source).await.unwrap();
+        assert!(stored.unwrap().links.is_empty());
+        assert!(place.known().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_link_is_deleted_while_another_is() {
+        let place = Place::new().await;
+        let known = link("kv", "store");
+        place.know(&[&known]);
+        place.store.put_link(&known).await.unwrap();
+        let _deleting = place.unwritten.pause().await;
+        let deleted = tokio::time::timeout(PATIENCE, place.delete_default()).await;
+        assert_eq!(deleted.unwrap().unwrap(), DeletedLink::Removed(known));
     }
 
     #[tokio::test]

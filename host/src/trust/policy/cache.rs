@@ -12,6 +12,8 @@ use super::denied::Denied;
 
 /// How many decisions are kept. Each is made for one function or one way of starting something.
 const MAX_DECISIONS: usize = 8_192;
+/// The longest that a decision is kept: a year. Far later times are none of the clock.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// For how long it is remembered that there was no answer.
 const UNANSWERED: Duration = Duration::from_secs(1);
 
@@ -34,7 +36,7 @@ impl Decision {
         };
         Self {
             outcome,
-            until: Instant::now() + keep,
+            until: Instant::now() + keep.min(LONGEST),
             labels,
         }
     }
@@ -57,7 +59,7 @@ impl Decision {
 pub(super) struct Entry {
     state: Mutex<State>,
     /// Held by who asks.
-    pub(super) asking: tokio::sync::Mutex<()>,
+    pub(super) asking: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Default)]

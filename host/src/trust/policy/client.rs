@@ -58,13 +58,18 @@ impl PolicyClient {
         }
     }
 
+    /// Why there is no decision when a question was not asked to its end.
+    pub(super) fn not_asked(&self, error: &dyn std::error::Error) -> Denied {
+        Denied::NotAsked {
+            topic: self.config.topic.as_str().to_owned(),
+            why: error.to_string(),
+        }
+    }
+
     pub(super) async fn ask(&self, request: &PolicyRequest) -> Result<PolicyResponse, Denied> {
         let topic = || self.config.topic.as_str().to_owned();
-        let not_asked = |why: String| Denied::NotAsked {
-            topic: topic(),
-            why,
-        };
-        let payload = serde_json::to_vec(request).map_err(|error| not_asked(error.to_string()))?;
+        let not_asked = |error: &dyn std::error::Error| self.not_asked(error);
+        let payload = serde_json::to_vec(request).map_err(|error| not_asked(&error))?;
         let message = Request::new()
             .payload(payload.into())
             .timeout(Some(self.config.timeout));
@@ -75,7 +80,7 @@ impl PolicyClient {
                 topic: topic(),
                 within: self.config.timeout,
             },
-            _ => not_asked(error.to_string()),
+            _ => not_asked(&error),
         })?;
         let invalid = |why: String| Denied::Invalid {
             topic: topic(),

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use futures::future::{select_all, try_join_all};
 use lattice_claims::epoch_seconds;
-use lattice_core::ConfigName;
 use lattice_core::provider::SecretMap;
 use lattice_core::reply::message_chain;
+use lattice_core::{Backoff, ConfigName, Spread};
 use lattice_store::ConfigWatch;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -148,17 +148,20 @@ struct Follower {
 impl Follower {
     async fn run(mut self) {
         let mut failures = 0;
+        // Spread, as the times of refreshing are, so that many do not ask in the same moment.
+        let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY).spread_by(Spread::Quarter);
         loop {
             let pause = match self.round().await {
                 Ok(secrets) => {
                     failures = 0;
+                    backoff.reset();
                     self.tell(SecretState::Ready(Arc::new(secrets)));
-                    spread(self.secrets.inner.refresh)
+                    Spread::Quarter.of(self.secrets.inner.refresh)
                 }
                 Err(error) => {
                     failures += 1;
                     self.failed(error, failures);
-                    spread(retry_after(failures))
+                    backoff.delay()
                 }
             };
             tokio::select! {
@@ -240,22 +243,6 @@ async fn changed(references: &mut [ConfigWatch]) {
     select_all(changes).await;
 }
 
-/// The pause after so many failures in a row.
-fn retry_after(failures: u32) -> Duration {
-    let doublings = failures.saturating_sub(1).min(16);
-    FIRST_RETRY
-        .saturating_mul(1 << doublings)
-        .min(LONGEST_RETRY)
-}
-
-/// Three quarters to five quarters of a pause, so that many do not ask in the same moment.
-fn spread(pause: Duration) -> Duration {
-    let mut random = [0_u8];
-    // Without chance all are in step, which is slower and not wrong.
-    let part = getrandom::fill(&mut random).map_or(0.5, |()| f64::from(random[0]) / 255.0);
-    pause.mul_f64(0.75 + 0.5 * part)
-}
-
 #[cfg(test)]
 mod tests {
     use lattice_claims::{Claims, ComponentMetadata, KeyKind, SigningKey};
@@ -265,17 +252,6 @@ mod tests {
     use lattice_secrets::AskError;
 
     use super::*;
-
-    #[test]
-    fn pauses_grow_to_a_bound_and_are_spread() {
-        assert_eq!(retry_after(1), FIRST_RETRY);
-        assert_eq!(retry_after(2), FIRST_RETRY * 2);
-        assert_eq!(retry_after(1000), LONGEST_RETRY);
-        for _ in 0..100 {
-            let pause = spread(Duration::from_secs(4));
-            assert!(pause >= Duration::from_secs(3) && pause <= Duration::from_secs(5));
-        }
-    }
 
     #[test]
     fn the_end_of_a_token_takes_nothing_away_and_other_refusals_do() {

@@ -48,6 +48,16 @@ async fn a_decision_holds_for_a_while_and_for_the_labels_it_was_made_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_decision_that_is_kept_for_ever_is_kept_for_long() {
+    let cache = Cache::new(Duration::MAX);
+    let entry = cache.entry(&key("a"));
+    cache.asks(&entry, &request("1"), 0);
+    entry.answered("1", Decision::said(response("1", true), cache.keep(), 0));
+    advance(LONGEST / 2).await;
+    assert_eq!(entry.decision(0).unwrap().outcome(), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_not_kept_counts_for_who_came_before_the_question() {
     let cache = Cache::new(Duration::ZERO);
     let entry = cache.entry(&key("a"));

@@ -1,0 +1,282 @@
+//! How a process comes to do without links, while others with its id keep theirs.
+//!
+//! All processes of a provider hear on one subject that a link is gone. Whoever deletes a link says so
+//! there; what is said later may take away a link that was put again meanwhile, and hosts of 1.9 tell a
+//! link once. So it is said here only where that does not come, and to no process of 1.9 besides the own.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use lattice_core::{Link, ResolvedLink};
+use tokio::time::{Instant, sleep_until};
+
+use super::{APART, LinkId, LinkPublisher};
+use crate::providers::delivery::Generation;
+use crate::providers::probe::{Counted, do_answer};
+use crate::providers::send::publish;
+use crate::providers::tracked_link::TrackedLink;
+
+/// How long who deletes a link may take to tell of that: our hosts wait until they see it themselves.
+const SAID_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long this host may take to see that a link is gone of which it is told so. A process of 1.9 that is
+/// told such a link again may keep it for good.
+const SEEN_WITHIN: Duration = Duration::from_secs(1);
+
+/// How late this host may hear what it has said itself, perhaps after it has told the link anew.
+const OWN_WITHIN: Duration = Duration::from_secs(30);
+
+/// A link that has left the table, of which the process has not heard so far.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    pub(super) id: LinkId,
+    link: Link,
+    /// Until when others may say so.
+    pub(super) by: Instant,
+}
+
+/// What all processes of a provider were told of a link that the table has.
+#[derive(Debug)]
+pub(super) struct SaidGone {
+    /// Until when the table may lose it.
+    pub(super) by: Instant,
+    /// Whether others have named this very link, and not perhaps this host.
+    is_surely_gone: bool,
+}
+
+impl LinkPublisher {
+    /// Takes those links back from the process that were left out after it was told of them: before it
+    /// loses what they need.
+    pub(crate) async fn withdraw_left_out(&mut self) {
+        let mut evicted = Vec::new();
+        for id in &self.left_out {
+            if let Some(tracked) = self.tracked.get_mut(id)
+                && tracked.told.take().is_some()
+            {
+                tracked.is_withdrawn = true;
+                evicted.push((id.clone(), tracked.link.clone()));
+            }
+        }
+        self.withdraw(evicted).await;
+    }
+
+    /// Somebody has told all processes of the provider that links are gone. Those which stay are told
+    /// again to this one. Who deletes a link says so at once; that it has left the store comes on another
+    /// subscription, and may come later.
+    pub(crate) fn deleted(&mut self, gone: &[ResolvedLink]) {
+        let ids = gone.iter();
+        let ids = ids.filter_map(|gone| Some((gone.key().ok()?, gone.target.clone())));
+        let gone: HashSet<LinkId> = ids.collect();
+        let now = Instant::now();
+        let is_own = |told: Instant| now < told + OWN_WITHIN;
+        let is_own = self.removed_at.is_some_and(is_own);
+        if !is_own {
+            self.leaving.retain(|left| !gone.contains(&left.id));
+        }
+        let keys: HashSet<_> = gone.iter().map(|(key, _)| key).collect();
+        let by = match self.generation {
+            // It does without the link for as short as can be; what is told too much is taken back.
+            Generation::Ours => now + APART,
+            Generation::Unknown | Generation::Old => now + SEEN_WITHIN,
+        };
+        for id in self.tracked.keys().filter(|id| keys.contains(&id.0)) {
+            let is_surely_gone = gone.contains(id) && !is_own;
+            let said = SaidGone { by, is_surely_gone };
+            self.said_gone.insert(id.clone(), said);
+        }
+    }
+
+    /// Tells links again that all processes were told are gone, and that are there all the same.
+    pub(super) async fn tell_still_there(&mut self) {
+        let now = Instant::now();
+        let due = self.said_gone.iter().filter(|(_, said)| said.by <= now);
+        let due: HashSet<LinkId> = due.map(|(id, _)| id.clone()).collect();
+        self.said_gone.retain(|id, _| !due.contains(id));
+        for told in self.standing(|id| due.contains(id)) {
+            self.tell(&told).await;
+        }
+    }
+
+    /// A link has left the table.
+    pub(super) fn has_left(&mut self, id: LinkId, tracked: TrackedLink) {
+        let said = self.said_gone.remove(&id);
+        if tracked.told.is_none() && !tracked.is_withdrawn {
+            return;
+        }
+        // The process may have missed what it was told.
+        self.note(id.clone());
+        if said.is_some_and(|said| said.is_surely_gone) {
+            return;
+        }
+        let (link, by) = (tracked.link, Instant::now() + SAID_WITHIN);
+        self.leaving.push(Leaving { id, link, by });
+    }
+
+    pub(super) fn is_leaving(&self, id: &LinkId) -> bool {
+        self.leaving.iter().any(|left| left.id == *id)
+    }
+
+    /// Tells of links that are gone for so long that nobody else will.
+    pub(super) async fn tell_left(&mut self) {
+        let now = Instant::now();
+        let over = self.leaving.partition_point(|left| left.by <= now);
+        let over = self.leaving.drain(..over);
+        let over = over.map(|left| (left.id, left.link)).collect();
+        self.take_away(over).await;
+    }
+
+    /// Takes away first what has left between the ends of links that come: a process of 1.9 knows all
+    /// links of two ends for one, and would forget those that have come.
+    pub(super) async fn take_displaced(&mut self, coming: &[&LinkId]) {
+        if self.leaving.is_empty() || self.generation == Generation::Ours {
+            return;
+        }
+        let takes_place = |id: &LinkId, left: &LinkId| {
+            id != left && id.0.source == left.0.source && id.1 == left.1
+        };
+        let is_displaced = |left: &Leaving| coming.iter().any(|&id| takes_place(id, &left.id));
+        let leaving = std::mem::take(&mut self.leaving).into_iter();
+        let (displaced, leaving): (Vec<_>, Vec<_>) = leaving.partition(is_displaced);
+        self.leaving = leaving;
+        let displaced = displaced.into_iter().map(|left| (left.id, left.link));
+        self.take_away(displaced.collect()).await;
+    }
+
+    /// Has the process forget links that are gone. All of its id are told, so that somebody also lets go
+    /// of what is kept for the link: our hosts tell theirs again what was put meanwhile. Those of 1.9 do
+    /// not, so their processes are told nothing where they are not alone.
+    pub(super) async fn take_away(&mut self, links: Vec<(LinkId, Link)>) {
+        if links.is_empty() {
+            return;
+        }
+        // One of the old generation is itself among those that do not say whose they are.
+        let least = match self.generation {
+            Generation::Old => 2,
+            Generation::Unknown | Generation::Ours => 1,
+        };
+        let is_shared = self.do_answer(least, Counted::Anonymous).await;
+        for (id, _) in &links {
+            // From now on it may be lost.
+            self.note(id.clone());
+        }
+        if self.is_away() {
+            // All is told again when the host is back.
+            return;
+        }
+        match (is_shared, self.generation) {
+            (false, _) => {
+                for (_, link) in &links {
+                    self.tell_removed(link).await;
+                }
+            }
+            // It does without the link, and leaves what is kept for it to others.
+            (true, Generation::Ours) => {
+                for (_, link) in &links {
+                    self.tell_withdrawn(link).await;
+                }
+            }
+            // If it was the process that has answered, it is told when it is heard.
+            (true, Generation::Unknown) => {}
+            (true, Generation::Old) => tracing::warn!(
+                provider = self.id.as_str(),
+                links = links.len(),
+                "a provider may go on with links that are gone until it is started again: it is of the \
+                 1.9 generation, and other processes with its id run"
+            ),
+        }
+    }
+
+    /// Has a process of the old generation forget links of which it is told anew, since it would
+    /// ignore that otherwise. Where others have its id they would forget theirs as well, and their
+    /// hosts would not tell them again: such a link stays as it is until the process is started
+    /// anew, as in 1.9.
+    pub(super) async fn make_way(&mut self, links: &[&Link]) {
+        if links.is_empty() || self.generation != Generation::Old {
+            return;
+        }
+        if self.do_answer(2, Counted::All).await {
+            tracing::warn!(
+                provider = self.id.as_str(),
+                links = links.len(),
+                "links of a provider have changed, which it hears of when it is started again: it is \
+                 of the 1.9 generation, and other processes with its id run"
+            );
+            return;
+        }
+        for link in links {
+            self.tell_removed(link).await;
+        }
+    }
+
+    /// Has the process do without links that it may no longer have. One of 1.9 cannot be told so without
+    /// all others of its id: where there are some it has to end, and the next is not given them.
+    pub(super) async fn withdraw(&mut self, links: Vec<(LinkId, Link)>) {
+        if links.is_empty() {
+            return;
+        }
+        for (id, _) in &links {
+            self.note(id.clone());
+        }
+        if self.generation != Generation::Old {
+            for (_, link) in &links {
+                self.tell_withdrawn(link).await;
+            }
+        }
+        match self.generation {
+            Generation::Ours => return,
+            Generation::Unknown => {
+                // Where somebody answers, it is told once it is known of which generation it is.
+                if self.do_answer(1, Counted::All).await {
+                    return;
+                }
+            }
+            Generation::Old => {
+                if self.do_answer(2, Counted::All).await {
+                    self.has_to_end = true;
+                    return;
+                }
+            }
+        }
+        if self.is_away() {
+            // It is told when the host is back.
+            return;
+        }
+        for (_, link) in &links {
+            self.tell_removed(link).await;
+        }
+    }
+
+    /// Whether the process would go on with a link that it may no longer have.
+    pub(crate) fn has_to_end(&self) -> bool {
+        self.has_to_end
+    }
+
+    /// Whether at least so many processes with the id of the provider answer.
+    async fn do_answer(&self, least: usize, counted: Counted) -> bool {
+        let (health, within) = (self.subjects.health(), self.deps.rpc_timeout);
+        do_answer(&self.deps.nats, &health, within, least, counted).await
+    }
+
+    /// Waits until what was told before cannot overtake what is told next.
+    async fn apart(&self) {
+        if let Some(at) = self.told_at {
+            sleep_until(at + APART).await;
+        }
+    }
+
+    /// Tells all processes of the provider, on whichever host, that a link is gone.
+    async fn tell_removed(&mut self, link: &Link) {
+        self.apart().await;
+        let removal = ResolvedLink::removal(link);
+        publish(&self.deps.nats, &self.subjects.link_delete(), &removal).await;
+        self.removed_at = Some(Instant::now());
+    }
+
+    /// Tells a process of ours, and no other, to do without a link.
+    async fn tell_withdrawn(&mut self, link: &Link) {
+        self.apart().await;
+        let removal = ResolvedLink::removal(link);
+        publish(&self.deps.nats, &self.delete, &removal).await;
+        self.removed_at = Some(Instant::now());
+    }
+}
