@@ -15,8 +15,9 @@
 //! Data are collected up to the size of one block. An object that is shorter is written with one
 //! request, a longer one in blocks, two of which are held in memory at a time. It appears when all of
 //! them are there. The blocks of a write that breaks off are invisible, and the service forgets them
-//! by itself within a week. When several write the same large object at once, one of them wins, and
-//! the others may be told that their blocks are gone.
+//! by itself within a week. The service keeps one set of blocks for each object, and drops it
+//! whenever a write of that object ends, a short one as well. So of several writes of one object at
+//! once, those in blocks fail at their end if another ended meanwhile; they may be tried again.
 //!
 //! # Reading
 //!

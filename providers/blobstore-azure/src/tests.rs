@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
+use futures::channel::oneshot;
 use futures::stream;
 use http::Method;
 use http::header::HeaderName;
@@ -300,6 +301,35 @@ async fn large_objects_go_up_in_blocks() {
         written.unwrap();
         assert!(azurite.read(&object).await.unwrap() == data, "{size}");
     }
+}
+
+#[tokio::test]
+async fn a_large_write_that_another_overtakes_may_be_tried_again() {
+    let azurite = azurite(&[("part_size_mb", "1")]).await;
+    azurite.create("corp").await;
+    let object = id("corp", "wanted");
+    let (asked, is_asked) = oneshot::channel();
+    let (go, may_go) = oneshot::channel();
+    let begun = stream::iter([Ok(Bytes::from(vec![1; 3 * MIB]))]);
+    // It is asked for when the first blocks are there.
+    let end = stream::once(async move {
+        asked.send(()).unwrap();
+        may_go.await.unwrap();
+        Ok(Bytes::from_static(b"end"))
+    });
+    let slow = Upload::of(begun.chain(end).boxed(), &BlobSettings::default());
+    let new = vec![2_u8; 2 * MIB];
+    let other = async {
+        is_asked.await.unwrap();
+        azurite.write(&object, new.clone()).await.unwrap();
+        go.send(()).unwrap();
+    };
+    let (slow, ()) = futures::join!(azurite.upload(&object, slow), other);
+    let Err(BlobError::Unavailable(why)) = slow else {
+        panic!("{slow:?}");
+    };
+    assert!(why.contains("another write of the object"), "{why}");
+    assert!(azurite.read(&object).await.unwrap() == new);
 }
 
 #[tokio::test]

@@ -17,6 +17,9 @@ use crate::error::of_container;
 pub(crate) const MOST_BLOCKS: usize = 50_000;
 /// The type of blobs that are given none.
 const BINARY: &str = "application/octet-stream";
+/// Why the blocks of a write are gone: the service keeps one set for each blob.
+const DROPPED: &str =
+    "another write of the object ended meanwhile, which drops the blocks of this one";
 const BLOB_TYPE: HeaderName = HeaderName::from_static("x-ms-blob-type");
 const BLOB_CONTENT_TYPE: HeaderName = HeaderName::from_static("x-ms-blob-content-type");
 
@@ -129,7 +132,11 @@ impl Writer<'_> {
         asked.body = Bytes::from(body);
         // The second time the blocks would not be uncommitted any more.
         asked.once = true;
-        self.ask(id, &asked).await
+        let done = self.azure.ask(&asked).await;
+        done.map(drop).map_err(|error| match error.code() {
+            Some("InvalidBlockList") => BlobError::Unavailable(DROPPED.to_owned()),
+            _ => of_container(&error, &id.container),
+        })
     }
 }
 

@@ -6,10 +6,12 @@
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
+use async_nats::datetime::parse_rfc3339;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use futures::StreamExt as _;
 use lattice_provider_sdk::blobstore::{self, BlobError};
+use serde_json::{Value, json};
 
 use crate::api::failed;
 use crate::consumer::Messages;
@@ -21,6 +23,9 @@ const MOST: usize = 50_000;
 /// How many descriptions are looked at at once.
 const PAGE: usize = 256;
 
+/// How much is purged between two looks at the descriptions.
+pub(crate) const PORTION: usize = 256;
+
 impl Container {
     /// Purges data that no object has and to which nothing was added for `age`. Says of how many
     /// writes they were.
@@ -28,15 +33,43 @@ impl Container {
         // Before the descriptions, so that data which become an object meanwhile have one there.
         let mut left = self.all_data().await?;
         self.without_used(&mut left).await?;
-        let mut count = 0;
+        if left.is_empty() {
+            return Ok(0);
+        }
+        let now = self.now().await?;
+        let mut old = HashSet::new();
         for data in left {
-            if self.is_older(&data, age).await? {
-                let purged = self.purge(&data).await;
-                purged.map_err(BlobError::Unavailable)?;
-                count += 1;
+            if self.is_older(&data, now, age).await? {
+                old.insert(data);
             }
         }
+        self.purge_unused(old).await
+    }
+
+    /// Purges those of some data that no object has. Says of how many writes they were.
+    pub(crate) async fn purge_unused(&self, data: HashSet<String>) -> Result<usize, BlobError> {
+        let data: Vec<_> = data.into_iter().collect();
+        let mut count = 0;
+        for portion in data.chunks(PORTION) {
+            let mut portion: HashSet<_> = portion.iter().cloned().collect();
+            // Since they were looked for, a write may have ended, however long it had paused. Other
+            // portions take their time too.
+            self.without_used(&mut portion).await?;
+            for data in &portion {
+                let purged = self.purge(data).await;
+                purged.map_err(BlobError::Unavailable)?;
+            }
+            count += portion.len();
+        }
         Ok(count)
+    }
+
+    /// What time it is where pieces get theirs, in seconds. The clock of this machine may be another.
+    pub(crate) async fn now(&self) -> Result<u64, BlobError> {
+        let (question, nothing) = (format!("STREAM.INFO.OBJ_{}", self.name), json!({}));
+        let jetstream = self.nats.backend.jetstream();
+        let told = jetstream.request::<_, _, Value>(question, &nothing).await;
+        told_time(&told.map_err(|error| BlobError::unavailable(&error))?)
     }
 
     async fn all_data(&self) -> Result<HashSet<String>, BlobError> {
@@ -88,7 +121,7 @@ impl Container {
         Ok(())
     }
 
-    async fn is_older(&self, data: &str, age: Duration) -> Result<bool, BlobError> {
+    async fn is_older(&self, data: &str, now: u64, age: Duration) -> Result<bool, BlobError> {
         let subject = self.data_subject(data);
         let last = match self.stream.get_last_raw_message_by_subject(&subject).await {
             Ok(last) => blobstore::seconds(last.time.into()),
@@ -97,8 +130,23 @@ impl Container {
             }
             Err(error) => return Err(failed(&self.name, &error)),
         };
-        let now = blobstore::seconds(SystemTime::now());
         Ok(now.saturating_sub(last) > age.as_secs())
+    }
+}
+
+/// The time that a server tells with what it says of a stream.
+fn told_time(info: &Value) -> Result<u64, BlobError> {
+    match info.get("ts").and_then(Value::as_str) {
+        Some(text) => {
+            let time = parse_rfc3339(text).map_err(|error| BlobError::unavailable(&*error))?;
+            Ok(blobstore::seconds(time.into()))
+        }
+        // Servers before 2.10 tell none.
+        None if info.get("config").is_some() => Ok(blobstore::seconds(SystemTime::now())),
+        None => {
+            let what = "NATS does not tell of the container";
+            Err(BlobError::Unavailable(what.to_owned()))
+        }
     }
 }
 
@@ -111,4 +159,23 @@ fn used(description: &[u8]) -> Option<String> {
     }
     let named: Named = serde_json::from_slice(description).ok()?;
     Some(named.nuid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_of_the_server_counts_where_it_tells_the_time() {
+        let told = json!({"config": {}, "ts": "1970-01-01T00:01:30.5Z"});
+        assert_eq!(told_time(&told).unwrap(), 90);
+        let before = blobstore::seconds(SystemTime::now());
+        assert!(told_time(&json!({"config": {}})).unwrap() >= before);
+        for none in [
+            json!({"error": {"code": 503}}),
+            json!({"config": {}, "ts": "noon"}),
+        ] {
+            assert!(told_time(&none).is_err(), "{none}");
+        }
+    }
 }

@@ -7,8 +7,9 @@
 //! | `prefix` | link, provider | what all keys in etcd begin with | `lattice/keyvalue/` |
 //! | `ttl_seconds` | link, provider | after which time keys that are written go by themselves, up to three seconds late; 0 for never | 0 |
 //! | `max_value_bytes` | link, provider | the longest value; etcd has a bound of 1.5 MiB for whole requests | 1048576 |
-//! | `watch` | link with the provider as source | `SET@key,DEL@key,…`: the keys whose changes are told | required there |
-//! | `bucket` | link with the provider as source | the bucket whose keys are watched | `default` |
+//! | `watch` | link with the provider as source, provider | `SET@key,DEL@key,…`: the keys whose changes are told | required there |
+//! | `bucket` | link with the provider as source, provider | the bucket whose keys are watched | `default` |
+//! | `watch_bucket` | link with the provider as source, provider | what the component is told that the bucket is called; hosts of 1.9 take numbers only, so that one there needs such as `0` | the bucket |
 //!
 //! Keys are matched in any case. A secret of the same name goes before a config value, and the link
 //! before the provider.

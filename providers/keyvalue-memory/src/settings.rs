@@ -5,7 +5,8 @@
 //! | `bucket` | link, provider | the bucket behind `default`, the link name and the empty name; created when it is missing | `keyvalue_` and the lattice's name |
 //! | `enable_bucket_auto_create` | link, provider | `true`: other buckets that are missing are created | `false` |
 //! | `ttl_seconds` | link, provider | after which time keys that are written go by themselves; 0 for never | 0 |
-//! | `watch` | link with the provider as source | `SET@key,DEL@key,…`: the keys whose changes are told | required there |
+//! | `watch` | link with the provider as source, provider | `SET@key,DEL@key,…`: the keys whose changes are told | required there |
+//! | `watch_bucket` | link with the provider as source, provider | what the component is told that the bucket is called; hosts of 1.9 take numbers only, so that one there needs such as `0` | the bucket |
 //! | `max_bytes` | link, provider | how much a bucket may hold | 67108864, which is 64 MiB |
 //! | `max_value_bytes` | link, provider | the longest value | 16777216, which is 16 MiB |
 //! | `max_total_bytes` | provider | how much all buckets may hold together | 268435456, which is 256 MiB |

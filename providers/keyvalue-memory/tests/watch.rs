@@ -52,6 +52,24 @@ async fn every_change_is_told_in_order() {
 }
 
 #[tokio::test]
+async fn a_link_says_what_the_bucket_is_called_where_hosts_take_numbers_only() {
+    let mut lattice = Lattice::start::<KeyValueMemory>(&[]).await;
+    let mut watching = lattice.watch("watcher").await;
+    let cart = ("bucket", "cart");
+    let config = [cart, ("watch", "SET@a,DEL@a"), ("watch_bucket", "0")];
+    lattice.put_source("watcher", "default", &config).await;
+    lattice.report_of(LinkState::Ready).await;
+    let kv = lattice.link("counter", "default", &[cart]).await;
+    assert_eq!(kv.set("default", "a", "7").await, Ok(()));
+    assert_eq!(kv.delete("default", "a").await, Ok(()));
+    let value = "7".to_owned().into();
+    let told = Told::Set("0".into(), "a".into(), value);
+    assert_eq!(watching.told().await, told);
+    let gone = Told::Delete("0".into(), "a".into());
+    assert_eq!(watching.told().await, gone);
+}
+
+#[tokio::test]
 async fn a_component_that_comes_later_is_told_what_became() {
     let mut lattice = Lattice::start::<KeyValueMemory>(&[]).await;
     let config = [("bucket", "cart"), ("watch", "SET@a,SET@b")];

@@ -8,6 +8,7 @@
 //! | `create_other_buckets` | `true`: so are others that the component opens | as `enable_bucket_auto_create`, where the link names no `bucket` |
 //! | `ttl_seconds` | after which time the keys of buckets that are created go by themselves; the bucket of the link has to have the same when it exists | 0, which is never |
 //! | `watch` | on a link with the provider as source: `SET@key,DEL@key,…`, the keys of the bucket whose changes are told | required there |
+//! | `watch_bucket` | on a link with the provider as source: what the component is told that the bucket is called; hosts of 1.9 take numbers only, so that one there needs such as `0` | the bucket |
 //!
 //! A component opens by the name of another link of its own what that link configures, as in 1.x,
 //! unless that one has rules. Any other name is that of a bucket; the one of a link with rules is

@@ -7,8 +7,9 @@
 //! | `table` | link, provider | the table, with its schema in front if need be | `lattice_keyvalue` |
 //! | `create` | link, provider | `false`: the table has to exist | `true` |
 //! | `ttl_seconds` | link, provider | after which time keys that are written go by themselves; 0 for never | 0 |
-//! | `watch` | link with the provider as source | `SET@key,DEL@key,…`: the keys whose changes are told | required there |
-//! | `bucket` | link with the provider as source | the bucket whose keys are watched | `default` |
+//! | `watch` | link with the provider as source, provider | `SET@key,DEL@key,…`: the keys whose changes are told | required there |
+//! | `bucket` | link with the provider as source, provider | the bucket whose keys are watched | `default` |
+//! | `watch_bucket` | link with the provider as source, provider | what the component is told that the bucket is called; hosts of 1.9 take numbers only, so that one there needs such as `0` | the bucket |
 //!
 //! Keys are matched in any case. A secret of the same name goes before a config value, and the link
 //! before the provider; a `url` with a password belongs into the secrets.

@@ -74,7 +74,7 @@ impl Provider for KeyValueRedis {
         let connection = self.connect(link, &settings).await?;
         let bucket = settings.text("bucket").filter(|name| *name != "default");
         // Hosts of 1.9 take numbers only, which also mean the keys of the default bucket.
-        let told = settings.text("watch_bucket").or(bucket).unwrap_or("0");
+        let told = bucket.unwrap_or("0");
         let notifier = ChangeNotifier::new(&self.session, link, told, watched);
         let source = Source {
             connection: Arc::new(connection),

@@ -10,9 +10,9 @@
 //! | `BACKEND_RECONNECT_NUM_RETRIES` | link, provider | how often to try again to connect before a call fails | 3 |
 //! | `BACKEND_RECONNECT_MAX_DELAY_MS` | link, provider | the longest pause between these attempts | 300 |
 //! | `buckets` | link, provider | `apart`: each bucket has keys of its own; `shared`: all have those of the database as they are, as in 1.x, which did not look at the name | `apart` |
-//! | `watch` | link with the provider as source | `SET@key,DEL@key,…`: the keys whose changes are told; the server's `notify-keyspace-events` has to have `K$g` (`Kg` for deletions alone, which are missed then of keys that are new since the provider was there last), and `x` and `e` for keys that expire or are evicted | required there |
-//! | `bucket` | link with the provider as source | the bucket whose keys are watched | `default` |
-//! | `watch_bucket` | link with the provider as source | what the component is told that the bucket is called | the bucket, and `0` for the default one, which hosts of 1.9 take |
+//! | `watch` | link with the provider as source, provider | `SET@key,DEL@key,…`: the keys whose changes are told; the server's `notify-keyspace-events` has to have `K$g` (`Kg` for deletions alone, which are missed then of keys that are new since the provider was there last), and `x` and `e` for keys that expire or are evicted | required there |
+//! | `bucket` | link with the provider as source, provider | the bucket whose keys are watched | `default` |
+//! | `watch_bucket` | link with the provider as source, provider | what the component is told that the bucket is called | the bucket, and `0` for the default one, which hosts of 1.9 take |
 //! | `SHARE_CONNECTIONS_BY_URL` | provider | accepted; links that say the same always share a connection | |
 //!
 //! Keys are matched in any case. A secret of the same name goes before a config value, and the link

@@ -7,8 +7,9 @@
 //! | `synchronous` | link, provider | `full`: what was answered outlasts the loss of power; `normal`: it outlasts the loss of the provider only, and writes are faster | `full` |
 //! | `busy_timeout_ms` | link, provider | how long to wait for another program that writes to the file | 3000 |
 //! | `ttl_seconds` | link, provider | after which time keys that are written go by themselves; 0 for never | 0 |
-//! | `watch` | link with the provider as source | `SET@key,DEL@key,…`: the keys whose changes are told | required there |
-//! | `bucket` | link with the provider as source | the bucket whose keys are watched | `default` |
+//! | `watch` | link with the provider as source, provider | `SET@key,DEL@key,…`: the keys whose changes are told | required there |
+//! | `bucket` | link with the provider as source, provider | the bucket whose keys are watched | `default` |
+//! | `watch_bucket` | link with the provider as source, provider | what the component is told that the bucket is called; hosts of 1.9 take numbers only, so that one there needs such as `0` | the bucket |
 //!
 //! Keys are matched in any case, and the link goes before the provider.
 

@@ -58,6 +58,18 @@ pub(crate) enum ClientError {
     },
 }
 
+impl ClientError {
+    /// What the brokers or the library call it.
+    pub(crate) fn code(&self) -> Option<RDKafkaErrorCode> {
+        let Self::Ask { source, .. } = self else {
+            return None;
+        };
+        let told: Option<&KafkaError> = source.downcast_ref();
+        let told = told.or_else(|| source.source()?.downcast_ref());
+        told.and_then(KafkaError::rdkafka_error_code)
+    }
+}
+
 /// What was not published.
 #[derive(Debug)]
 pub(crate) struct Unpublished {
@@ -276,14 +288,8 @@ impl Kafka {
     /// Whether the brokers neither have a topic nor make it, or do not let us use it.
     pub(crate) async fn lacks(&self, topic: &str) -> Option<String> {
         let error = self.ask(Some(topic.to_owned())).await.err()?;
-        let ClientError::Ask { source, .. } = &error else {
-            return None;
-        };
-        let told: Option<&KafkaError> = source.downcast_ref();
-        let told = told.or_else(|| source.source()?.downcast_ref());
-        let code = told.and_then(KafkaError::rdkafka_error_code);
-        code.is_some_and(has_no_topic)
-            .then(|| lattice_provider_sdk::chain(&error))
+        let lacks = error.code().is_some_and(has_no_topic);
+        lacks.then(|| lattice_provider_sdk::chain(&error))
     }
 
     fn refusal(&self, topic: &str, size: usize, error: &KafkaError) -> MessagingError {

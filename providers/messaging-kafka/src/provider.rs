@@ -20,6 +20,8 @@ use crate::settings::{Form, ReaderSettings, ServerSettings, partitions};
 
 /// How long what is under way may take when its link is deleted.
 const END_WITHIN: Duration = Duration::from_secs(3);
+/// How long a link may take to begin, which is a bit less than who puts it waits.
+const BEGIN_WITHIN: Duration = Duration::from_secs(4);
 
 /// Messages by Kafka's protocol.
 pub struct MessagingKafka {
@@ -59,6 +61,7 @@ impl MessagingKafka {
         settings: &Settings,
         form: Form,
         kafka: Arc<Shared<Kafka>>,
+        until: Instant,
     ) -> Result<Link, LinkError> {
         let lattice = self.session.lattice();
         let group = format!("lattice-{lattice}-{}-{}", link.peer, link.name);
@@ -77,7 +80,7 @@ impl MessagingKafka {
             unposted: Trouble::default(),
         };
         let (unread, unposted) = (Arc::clone(&reader.unread), Arc::clone(&reader.unposted));
-        let begun = reader::begin(reader, &intake).await;
+        let begun = reader::begin(reader, &intake, until).await;
         let failed = |e| LinkError::unavailable_because("could not begin to read", e);
         begun.map_err(failed)?;
         Ok(Link {
@@ -120,6 +123,7 @@ impl Provider for MessagingKafka {
     }
 
     async fn put_target_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        let until = Instant::now() + BEGIN_WITHIN;
         messaging::check_package(link, Self::NAME)?;
         let settings = Settings::of(&self.session, link);
         let partitions = partitions(&settings, "producer_partitions")?;
@@ -128,7 +132,7 @@ impl Provider for MessagingKafka {
         let reads = settings.link_text("topic").is_some() || link.is_for("wasmcloud", "messaging");
         let known = match reads {
             true => {
-                let read = self.read(link, &settings, Form::Old, Arc::clone(&kafka));
+                let read = self.read(link, &settings, Form::Old, Arc::clone(&kafka), until);
                 read.await?
             }
             false => Link {
@@ -146,10 +150,12 @@ impl Provider for MessagingKafka {
     }
 
     async fn put_source_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
+        let until = Instant::now() + BEGIN_WITHIN;
         messaging::check_package(link, Self::NAME)?;
         let settings = Settings::of(&self.session, link);
         let kafka = self.connect(&settings).await?;
-        let known = self.read(link, &settings, Form::Own, kafka).await?;
+        let known = self.read(link, &settings, Form::Own, kafka, until);
+        let known = known.await?;
         self.links.lock().insert(link.key(), known);
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Topics whose messages a component gets.
 
+mod beginning;
 mod unread;
 
 use std::sync::Arc;
@@ -13,12 +14,14 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::OwnedMessage;
 use rdkafka::{ClientContext, Message as _, Offset, TopicPartitionList};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{Kafka, config};
 use crate::settings::ReaderSettings;
 use crate::workers::{Partition, Work, Workers};
 use crate::{attempts, dead_letters, message};
+use beginning::Wait;
 pub(crate) use unread::Unread;
 
 /// The first and the longest pause after an error.
@@ -85,47 +88,51 @@ pub(crate) struct Reader {
     pub(crate) unposted: Trouble,
 }
 
-/// Joins the group, and hands messages to the component until the link goes.
-pub(crate) async fn begin(reader: Reader, intake: &Intake) -> Result<(), BoxError> {
+/// Joins the group, by then, and hands messages to the component until the link goes.
+pub(crate) async fn begin(reader: Reader, intake: &Intake, by: Instant) -> Result<(), BoxError> {
     let kafka = Arc::clone(&reader.kafka);
     let settings = reader.settings.clone();
-    let told = Told {
-        workers: Workers::default(),
-        unread: Arc::clone(&reader.unread),
+    let unread = Arc::clone(&reader.unread);
+    let without_past = match settings.earliest {
+        true => Some(Vec::new()),
+        false => beginning::partitions(&kafka, &settings).await?,
     };
+    let (wait, _waits) = Wait::until(by);
     // The library may block the thread meanwhile.
-    let made = tokio::task::spawn_blocking(move || open(&kafka, &settings, told));
-    let consumer = Arc::new(Consumer(Some(made.await??)));
+    let made = tokio::task::spawn_blocking(move || {
+        open(&kafka, &settings, &unread, without_past.as_deref(), &wait)
+    });
+    let consumer = Arc::new(made.await??);
     let reader = Arc::new(reader);
     let (leaving, tasks) = (intake.leaving(), intake.tasks());
     intake.tasks().spawn(reader.run(consumer, leaving, tasks));
     Ok(())
 }
 
+/// Makes a consumer that reads, of the partitions `without_past` only what is new. Where nobody knows
+/// which those are, it does of all.
 fn open(
     kafka: &Kafka,
     settings: &ReaderSettings,
-    told: Told,
-) -> Result<StreamConsumer<Told>, BoxError> {
-    let mut config = config(&kafka.settings);
-    let begin = if settings.earliest {
-        "earliest"
-    } else {
-        "latest"
+    unread: &Arc<Unread>,
+    without_past: Option<&[Partition]>,
+    wait: &Wait,
+) -> Result<Consumer, BoxError> {
+    // From the first on what has no position: with those of the ends stored, what came after them.
+    let mut consumer = make(kafka, settings, unread, "earliest")?;
+    let is_stored = match without_past {
+        Some(partitions) => beginning::store(&consumer, partitions, wait)?,
+        None => false,
     };
-    config
-        .set("group.id", &settings.group)
-        .set("auto.offset.reset", begin)
-        .set("enable.auto.offset.store", "false")
-        .set("auto.commit.interval.ms", "500")
-        .set("session.timeout.ms", "10000")
-        .set("fetch.wait.max.ms", "100")
-        .set("queued.max.messages.kbytes", "16384");
-    let consumer: StreamConsumer<Told> = config.create_with_context(told)?;
+    if !is_stored {
+        consumer = make(kafka, settings, unread, "latest")?;
+    }
+    // Who joins takes partitions from others, which is in vain when nobody waits for it.
+    wait.left()?;
     if settings.partitions.is_empty() {
         let topics: Vec<_> = settings.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics)?;
-        return Ok(consumer);
+        return Ok(Consumer(Some(consumer)));
     }
     let mut assigned = TopicPartitionList::new();
     for topic in &settings.topics {
@@ -134,7 +141,29 @@ fn open(
         }
     }
     consumer.assign(&assigned)?;
-    Ok(consumer)
+    Ok(Consumer(Some(consumer)))
+}
+
+/// Makes a consumer that begins at that end of partitions without a position.
+fn make(
+    kafka: &Kafka,
+    settings: &ReaderSettings,
+    unread: &Arc<Unread>,
+    begin: &str,
+) -> KafkaResult<StreamConsumer<Told>> {
+    let told = Told {
+        workers: Workers::default(),
+        unread: Arc::clone(unread),
+    };
+    config(&kafka.settings)
+        .set("group.id", &settings.group)
+        .set("auto.offset.reset", begin)
+        .set("enable.auto.offset.store", "false")
+        .set("auto.commit.interval.ms", "500")
+        .set("session.timeout.ms", "10000")
+        .set("fetch.wait.max.ms", "100")
+        .set("queued.max.messages.kbytes", "16384")
+        .create_with_context(told)
 }
 
 impl Reader {
@@ -352,9 +381,31 @@ fn resume_one(consumer: &Consumer, (topic, partition): &Partition) {
 
 #[cfg(test)]
 mod tests {
+    use lattice_provider_sdk::Settings;
+    use rdkafka::mocking::MockCluster;
     use rdkafka::{ClientConfig, Timestamp};
 
     use super::*;
+    use crate::settings::{Form, ServerSettings};
+
+    #[tokio::test]
+    async fn a_reader_that_nobody_waits_for_does_not_join_its_group() {
+        let brokers = MockCluster::new(1).unwrap();
+        let hosts = brokers.bootstrap_servers();
+        let texts = [("hosts", &*hosts), ("subscriptions", "orders")];
+        let texts = Settings::from_texts(texts, []);
+        let settings = ReaderSettings::read(&texts, Form::Own, "own".into()).unwrap();
+        let server = ServerSettings::read(&texts).unwrap();
+        let kafka = Kafka::connect(&server).await.unwrap();
+        let open = |wait: &Wait| open(&kafka, &settings, &Arc::default(), Some(&[]), wait);
+        let is_late = |error: BoxError| error.is::<beginning::TooLate>();
+        let (wait, waits) = Wait::until(Instant::now() + Duration::from_secs(60));
+        assert!(open(&wait).is_ok());
+        drop(waits);
+        assert!(open(&wait).err().is_some_and(is_late));
+        let (wait, _waits) = Wait::until(Instant::now());
+        assert!(open(&wait).err().is_some_and(is_late));
+    }
 
     #[tokio::test]
     async fn nothing_is_skipped_of_a_partition_that_cannot_be_read_on() {

@@ -36,6 +36,10 @@
 //! `wasmcloud:messaging` reads `my-topic`, if there is such a topic; one for `wasi:messaging` only
 //! publishes.
 //!
+//! Where a link with `begin=latest` begins is stored with the brokers before it is ready, so that it misses
+//! nothing when it is put again before it has handled anything. The brokers refuse that while others of its
+//! group read already; then it begins a moment later.
+//!
 //! With this provider as target:
 //!
 //! | key | meaning | default |

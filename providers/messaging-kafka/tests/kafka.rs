@@ -265,50 +265,6 @@ async fn a_1_9_link_publishes_and_reads() {
     assert_eq!(seen, ["1", "1", "2", "2"]);
 }
 
-/// Publishes again and again, until a message arrives: a reader that begins with what is new may
-/// begin a moment after its link is ready.
-async fn first_heard(
-    publisher: &support::Component,
-    topic: &str,
-    heard: &mut support::Heard,
-) -> support::Message {
-    let publishing = async {
-        loop {
-            publisher.publish(topic, b"new").await.unwrap();
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::select! {
-        message = heard.next() => message,
-        () = publishing => unreachable!("it never ends"),
-    }
-}
-
-#[tokio::test]
-async fn a_1_9_link_without_a_group_gets_what_is_new() {
-    let (mut lattice, _brokers, hosts) = start().await;
-    let producer: FutureProducer = ClientConfig::new()
-        .set("bootstrap.servers", &hosts)
-        .create()
-        .unwrap();
-    for topic in ["orders", "my-topic"] {
-        let record = FutureRecord::to(topic).key("k").payload("old");
-        producer.send(record, PATIENCE).await.unwrap();
-    }
-    let mut heard = lattice.handler("both", |_| Said::Done).await;
-    let config = [("hosts", &*hosts), ("topic", "orders")];
-    let both = lattice.target("both", &config).await;
-    lattice.ready().await;
-    let first = first_heard(&both, "orders", &mut heard).await;
-    assert_eq!((&*first.subject, first.text()), ("orders", "new"));
-    // Without a topic it is the one of 1.9.
-    let mut heard = lattice.handler("usual", |_| Said::Done).await;
-    let usual = lattice.target("usual", &[("hosts", &hosts)]).await;
-    lattice.ready().await;
-    let first = first_heard(&usual, "my-topic", &mut heard).await;
-    assert_eq!((&*first.subject, first.text()), ("my-topic", "new"));
-}
-
 #[tokio::test]
 async fn each_partition_that_a_link_lists_gets_what_is_published() {
     let (mut lattice, brokers, hosts) = start().await;

@@ -21,8 +21,19 @@
 //! lattice, so that of several copies of this provider one has it at a time and another takes over. A
 //! copy says on `lattice/sessions/…` that it takes a session, since not all brokers tell why they
 //! hang up; where a broker lets users at some topics only, these and `lattice/answers/…` are among
-//! them. Messages that are to be spread over the copies name a group. The session of a link that is
-//! deleted goes when it expires.
+//! them: a group needs both. Messages that are to be spread over the copies name a group. Where all
+//! filters of a link do, each copy has a session of its own; those are numbered, and a copy that starts
+//! asks on `lattice/sessions/…` who has which, and takes the first for which nobody answers: that of
+//! one that has ended, on whatever host. Brokers such as Mosquitto keep a share of the group's messages
+//! for a session that nobody has: the other copies have it unsubscribed after some 10 seconds. What it
+//! holds by then stays for the next copy that starts, until `session_expiry_s` is over.
+//!
+//! A link whose subscriptions change keeps its session, with all that the broker holds for it, and
+//! unsubscribes what it does not name any more. What is taken away while no copy of the provider runs is not
+//! known, and goes on coming; another `client_id` begins anew, and so does a link that comes to name
+//! groups only, or no longer does: what its session before holds is not handled. The session of a link
+//! that is deleted is unsubscribed, unless another copy or link has it, and goes with what it holds when
+//! it expires.
 //!
 //! A message that failed is tried again in place, and after its last attempt goes to
 //! `lattice/dead/COMPONENT`, or where `dead_letter` says, with what it failed of as user properties.
@@ -49,8 +60,10 @@
 
 mod broker;
 mod dead_letters;
+mod held;
 mod message;
 mod options;
+mod orphans;
 mod provider;
 mod publisher;
 pub mod settings;

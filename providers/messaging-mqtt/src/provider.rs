@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::broker::MqttBroker;
 use crate::dead_letters::DeadLetterTarget;
+use crate::held::Held;
 use crate::options;
 use crate::publisher::{ConnectError, Publisher};
 use crate::settings::{ServerSettings, SourceSettings, kept};
@@ -24,6 +25,8 @@ use crate::subscriber::{self, Status};
 
 /// How long what is under way may take when its link is deleted.
 const END_WITHIN: Duration = Duration::from_secs(3);
+/// How many messages of its own a session may have on their way.
+const OUTGOING_AT_ONCE: u16 = 256;
 /// How long a message that the broker does not keep is held for a component out of reach.
 const UNREACHED: Duration = Duration::from_secs(5);
 
@@ -33,6 +36,16 @@ pub struct MessagingMqtt {
     publishers: Sharing<ServerSettings, Publisher>,
     brokers: Arc<Backends<MqttBroker>>,
     links: Mutex<HashMap<LinkKey, Link>>,
+    /// The sessions of links, which stay with the brokers when links go.
+    held: Mutex<HashMap<LinkKey, Left>>,
+}
+
+/// A session that stays with its broker.
+#[derive(Clone)]
+struct Left {
+    held: Held,
+    /// Where copies tell each other who has it.
+    publisher: Arc<Shared<Publisher>>,
 }
 
 /// What a link has.
@@ -82,17 +95,48 @@ impl MessagingMqtt {
         })
     }
 
-    /// The name of the session of a link.
-    fn session_name(&self, link: &ProviderLink, source: &SourceSettings) -> String {
-        let base = source.client_id.clone().unwrap_or_else(|| {
+    /// The session of a link. Its name does not tell what it is subscribed to, so that it is still the same
+    /// when that changes.
+    fn session_of(
+        &self,
+        link: &ProviderLink,
+        source: &SourceSettings,
+        server: &ServerSettings,
+        at_once: u16,
+    ) -> Result<Held, LinkError> {
+        let name = source.client_id.clone().unwrap_or_else(|| {
             let (lattice, own) = (self.session.lattice(), self.session.id());
-            let mark = source.mark();
-            format!("lattice.{lattice}.{own}.{}.{}.{mark}", link.peer, link.name)
+            let (peer, name) = (&link.peer, &link.name);
+            let package = format!("{}-{}", link.namespace, link.package);
+            format!("lattice.{lattice}.{own}.{peer}.{name}.{package}")
         });
-        match source.shared {
-            // Members of a group are different ones.
-            true => format!("{base}.{}", self.session.host_id()),
-            false => base,
+        let options = options_of_session(server, &name, source.expiry, at_once)?;
+        Ok(Held::new(options, source.shared, source.filters.clone()))
+    }
+
+    /// Goes on with the session that the link had, if it is the same one. Returns what that may still be
+    /// subscribed to and should not.
+    fn take_up(&self, link: &ProviderLink, left: &mut Left) -> Vec<String> {
+        let mut known = self.held.lock();
+        let gone = match known.get(&link.key()) {
+            // It is let go when there is another in its place.
+            Some(before) if !before.held.is(&left.held) => return Vec::new(),
+            Some(before) => left.held.follow(&before.held),
+            None => Vec::new(),
+        };
+        let mut whole = left.clone();
+        whole.held.filters.extend(gone.iter().cloned());
+        known.insert(link.key(), whole);
+        gone
+    }
+
+    /// Has the session of a link that works in the place of the one from before, which is let go if it is
+    /// another one.
+    fn settle(&self, link: &ProviderLink, left: Left) {
+        let mut known = self.held.lock();
+        let before = known.insert(link.key(), left);
+        if let Some(before) = before.filter(|before| !has(&known, before)) {
+            tokio::spawn(async move { before.held.unsubscribe(&before.publisher).await });
         }
     }
 
@@ -109,9 +153,12 @@ impl MessagingMqtt {
         };
         let rules = DeliveryRules::read(&settings, &defaults)?;
         let publisher = self.publisher(&server).await?;
-        let name = self.session_name(link, &source);
         let at_once = u16::try_from(rules.max_in_flight).unwrap_or(u16::MAX);
-        let options = options_of_session(&server, &name, source.expiry, at_once)?;
+        let mut left = Left {
+            held: self.session_of(link, &source, &server, at_once)?,
+            publisher: Arc::clone(&publisher),
+        };
+        let gone = self.take_up(link, &mut left);
         let intake = Intake::new();
         let dead_letter_target = DeadLetterTarget::new(&rules, link.peer.as_str(), source.kept);
         let (keeps_letters, unposted) = (
@@ -119,8 +166,8 @@ impl MessagingMqtt {
             Arc::clone(&dead_letter_target.trouble),
         );
         let session = subscriber::Session {
-            options,
-            filters: source.filters,
+            held: left.held.clone(),
+            gone,
             kept: source.kept,
             deliverer: Deliverer::new(&self.session, link, rules, &intake),
             publisher: Arc::clone(&publisher),
@@ -132,6 +179,7 @@ impl MessagingMqtt {
         if let Status::Failed(why) = known {
             return Err(LinkError::unavailable(why));
         }
+        self.settle(link, left);
         Ok(Link {
             publisher,
             kept: source.kept,
@@ -143,6 +191,11 @@ impl MessagingMqtt {
             }),
         })
     }
+}
+
+/// Whether a link has this session.
+fn has(known: &HashMap<LinkKey, Left>, left: &Left) -> bool {
+    known.values().any(|other| other.held.is(&left.held))
 }
 
 /// How a session is connected to that outlives its connection by `expiry`.
@@ -159,6 +212,8 @@ fn options_of_session(
     let seconds = u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX);
     options.set_session_expiry_interval(Some(seconds));
     options.set_receive_maximum(Some(at_once));
+    // It publishes nothing, and the client has room for as many as this.
+    options.set_outgoing_inflight_upper_limit(OUTGOING_AT_ONCE);
     Ok(options)
 }
 
@@ -174,6 +229,7 @@ impl Provider for MessagingMqtt {
             publishers: Sharing::new(),
             brokers,
             links: Mutex::default(),
+            held: Mutex::default(),
         }))
     }
 
@@ -215,6 +271,17 @@ impl Provider for MessagingMqtt {
         let known = self.links.lock().remove(&link.key());
         if let Some(told) = known.and_then(|link| link.told) {
             told.intake.end(Instant::now() + END_WITHIN).await;
+        }
+    }
+
+    async fn forget_source_link(&self, link: &ProviderLink) {
+        let left = {
+            let mut known = self.held.lock();
+            let left = known.remove(&link.key());
+            left.filter(|left| !has(&known, left))
+        };
+        if let Some(left) = left {
+            left.held.unsubscribe(&left.publisher).await;
         }
     }
 

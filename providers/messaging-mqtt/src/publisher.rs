@@ -174,7 +174,7 @@ impl Publisher {
         let room = self.room.acquire().await;
         let _room = room.map_err(|_| MessagingError::Disconnected("the MQTT broker"))?;
         let subject = out.topic.clone();
-        let acknowledged = self.hand_over(out)?.await;
+        let acknowledged = hand_over(&self.client, &self.waiting, out)?.await;
         acknowledged.map_err(|_| MessagingError::Unconfirmed { subject })
     }
 
@@ -197,28 +197,6 @@ impl Publisher {
                 "the MQTT broker did not answer within {CHECK_WITHIN:?}"
             ))),
         }
-    }
-
-    /// Gives a message to the connection. Under the lock, so that what waits is in the order of
-    /// what is sent, and nothing is handed to a connection that has just been given up.
-    fn hand_over(&self, out: Outbound) -> Result<oneshot::Receiver<PubAckReason>, MessagingError> {
-        let qos = match out.kept {
-            true => QoS::AtLeastOnce,
-            false => QoS::AtMostOnce,
-        };
-        let mut waiting = self.waiting.lock();
-        if !waiting.is_connected() {
-            return Err(MessagingError::Disconnected("the MQTT broker"));
-        }
-        let sent = self.client.try_publish_with_properties(
-            out.topic,
-            qos,
-            out.retain,
-            out.body,
-            out.properties,
-        );
-        sent.map_err(|e| MessagingError::other(format!("could not publish: {e}")))?;
-        Ok(waiting.push())
     }
 
     /// Publishes a request, whose answers come by what is returned.
@@ -258,6 +236,27 @@ impl Publisher {
             _ => Ok(()),
         }
     }
+}
+
+/// Gives a message to a connection. Under the lock, so that what waits is in the order of what is
+/// sent, and nothing is handed to a connection that has just been given up.
+fn hand_over(
+    client: &AsyncClient,
+    waiting: &Mutex<Waiting>,
+    out: Outbound,
+) -> Result<oneshot::Receiver<PubAckReason>, MessagingError> {
+    let qos = match out.kept {
+        true => QoS::AtLeastOnce,
+        false => QoS::AtMostOnce,
+    };
+    let mut waiting = waiting.lock();
+    if !waiting.is_connected() {
+        return Err(MessagingError::Disconnected("the MQTT broker"));
+    }
+    let sent =
+        client.try_publish_with_properties(out.topic, qos, out.retain, out.body, out.properties);
+    sent.map_err(|e| MessagingError::other(format!("could not publish: {e}")))?;
+    Ok(waiting.push())
 }
 
 /// Waits for the first connection, or what prevents it.
@@ -319,6 +318,18 @@ impl Reader {
         waiting.disconnected();
     }
 
+    /// Notes what another copy says of a session, and answers where it asks.
+    fn hear_claim(&self, topic: &str, body: &[u8]) {
+        let answer = self.claims.lock().heard(topic, body);
+        let Some(answer) = answer else {
+            return;
+        };
+        // Nobody waits for its acknowledgement.
+        if let Err(error) = hand_over(&self.client, &self.waiting, answer) {
+            tracing::warn!(%error, "could not say that an MQTT session is held");
+        }
+    }
+
     fn take(&self, event: Event) {
         match event {
             Event::Incoming(Packet::ConnAck(ack)) => {
@@ -338,7 +349,7 @@ impl Reader {
                 if let Some(number) = number.and_then(|rest| rest.parse().ok()) {
                     self.waiting.lock().answered(number, publish);
                 } else if publish.payload != self.id {
-                    self.claims.lock().heard(topic);
+                    self.hear_claim(topic, &publish.payload);
                 }
             }
             Event::Outgoing(Outgoing::Publish(packet)) => self.waiting.lock().sent(packet),

@@ -20,7 +20,7 @@
 //! | --- | --- | --- |
 //! | `subscriptions` | topic filters separated by commas, each `filter` or `filter\|group` | needed |
 //! | `session_expiry_s` | how long the broker keeps messages for a provider that is away | 86400 |
-//! | `client_id` | the name of the session | made of the names of the link's ends and its filters |
+//! | `client_id` | the name of the session | made of the names of the link's ends; sessions of a group's members have a number behind it |
 //!
 //! and how, as in [`lattice_provider_sdk::messaging`]. What comes with `qos` 0 is tried again from
 //! memory when the handler refuses it; `max_deliver` of 1 does without. With this provider as target:
@@ -29,7 +29,6 @@
 //! | --- | --- | --- |
 //! | `retain` | `true`: the broker keeps the last message of each topic | `false` |
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use lattice_core::provider::SecretText;
@@ -227,14 +226,6 @@ impl SourceSettings {
             expiry: Duration::from_secs(seconds.into()),
             client_id: settings.text("client_id").map(str::to_owned),
         })
-    }
-
-    /// A name that sessions for other filters do not have: those of a session stay.
-    #[must_use]
-    pub fn mark(&self) -> String {
-        let mut hasher = DefaultHasher::new();
-        self.filters.hash(&mut hasher);
-        format!("{:016x}", hasher.finish())
     }
 }
 

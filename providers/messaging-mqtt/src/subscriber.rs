@@ -10,13 +10,15 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     DisconnectReasonCode, Filter, Packet, Publish, RetainForwardRule, SubAck, SubscribeReasonCode,
 };
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, StateError};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::dead_letters::{self, DeadLetterTarget};
+use crate::held::Held;
 use crate::message;
+use crate::orphans;
 use crate::publisher::{Claim, Publisher};
 use crate::unacked::{Place, Unacked};
 
@@ -48,8 +50,9 @@ pub(crate) enum Status {
 
 /// What a session is begun with.
 pub(crate) struct Session {
-    pub(crate) options: MqttOptions,
-    pub(crate) filters: Vec<String>,
+    pub(crate) held: Held,
+    /// What it is not to be subscribed to any more.
+    pub(crate) gone: Vec<String>,
     pub(crate) kept: bool,
     pub(crate) deliverer: Deliverer,
     /// Posts dead letters.
@@ -61,25 +64,72 @@ pub(crate) struct Session {
 /// Begins a session; its state is told by what is returned.
 pub(crate) fn begin(session: Session, intake: &Intake) -> watch::Receiver<Status> {
     let (status, seen) = watch::channel(Status::Beginning);
-    let (client, events) = AsyncClient::new(session.options.clone(), OUTGOING);
-    let most = u64::from(session.options.receive_maximum().unwrap_or(u16::MAX));
-    let subscriber = Arc::new(Subscriber {
-        client,
-        session,
-        status,
-        unacked: Mutex::new(Unacked::new(most)),
-        over: Mutex::default(),
-        tasks: intake.tasks(),
+    let (session, status) = (Arc::new(session), Arc::new(status));
+    let (leaving, tasks) = (intake.leaving(), intake.tasks());
+    if session.held.is_numbered() {
+        let (session, leaving) = (Arc::clone(&session), intake.leaving());
+        intake.tasks().spawn(async move {
+            let looking = orphans::look_after(&session.held, &session.publisher);
+            leaving.run_until_cancelled(looking).await;
+        });
+    }
+    intake.tasks().spawn(async move {
+        loop {
+            let choosing = choose(&session, &status);
+            let Some(claim) = leaving.run_until_cancelled(choosing).await else {
+                return;
+            };
+            let (client, events) = AsyncClient::new(session.held.options(), OUTGOING);
+            let most = events.options.receive_maximum().unwrap_or(u16::MAX);
+            let subscriber = Arc::new(Subscriber {
+                client,
+                session: Arc::clone(&session),
+                status: Arc::clone(&status),
+                unacked: Mutex::new(Unacked::new(most.into())),
+                over: Mutex::default(),
+                tasks: tasks.clone(),
+            });
+            if subscriber.run(events, claim, &leaving).await == End::Left {
+                return;
+            }
+        }
     });
-    let leaving = intake.leaving();
-    intake.tasks().spawn(subscriber.run(events, leaving));
     seen
+}
+
+/// Finds the session to take: a group's is the first from its number on for which nobody answers.
+async fn choose(session: &Session, status: &watch::Sender<Status>) -> Claim {
+    let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+    loop {
+        let name = session.held.options().client_id();
+        let mut claim = Claim::new(&session.publisher, &name);
+        if !session.held.is_numbered() {
+            return claim;
+        }
+        let why = match claim.take_if_free().await {
+            Ok(true) => return claim,
+            Ok(false) if session.held.moves_on() => continue,
+            Ok(false) => "other members of the group have all its sessions".to_owned(),
+            Err(error) => format!("could not ask who has which session of the group: {error}"),
+        };
+        status.send_replace(Status::Failed(why));
+        tokio::time::sleep(backoff.delay()).await;
+    }
+}
+
+/// How the work with a session ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The link goes.
+    Left,
+    /// Another member of the group has the session; there is a next one.
+    MovedOn,
 }
 
 struct Subscriber {
     client: AsyncClient,
-    session: Session,
-    status: watch::Sender<Status>,
+    session: Arc<Session>,
+    status: Arc<watch::Sender<Status>>,
     unacked: Mutex<Unacked<Publish>>,
     /// Cancelled when what the connection has brought is brought by another one.
     over: Mutex<CancellationToken>,
@@ -87,11 +137,14 @@ struct Subscriber {
 }
 
 impl Subscriber {
-    async fn run(self: Arc<Self>, mut events: EventLoop, leaving: CancellationToken) {
+    async fn run(
+        self: Arc<Self>,
+        mut events: EventLoop,
+        mut claim: Claim,
+        leaving: &CancellationToken,
+    ) -> End {
         let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
         let mut stand_by = Backoff::new(STAND_BY, LONGEST_STAND_BY);
-        let session = &self.session;
-        let mut claim = Claim::new(&session.publisher, &session.options.client_id());
         claim.take().await;
         let mut since = Instant::now();
         loop {
@@ -99,7 +152,10 @@ impl Subscriber {
                 biased;
                 event = events.poll() => event,
                 // Acknowledgements still go out, but nothing more is taken.
-                () = self.is_left(&leaving) => return self.leave(events).await,
+                () = self.is_left(leaving) => {
+                    self.leave(events).await;
+                    return End::Left;
+                }
             };
             match event {
                 Ok(event) => {
@@ -112,6 +168,9 @@ impl Subscriber {
                 Err(error) => {
                     self.forget(&mut events);
                     let taken_over = is_taken_over(&error) || claim.is_anothers().await;
+                    if taken_over && self.moves_on() {
+                        return End::MovedOn;
+                    }
                     self.lost(&error, taken_over);
                     if since.elapsed() > STEADY {
                         backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
@@ -120,9 +179,13 @@ impl Subscriber {
                         true => stand_by.delay(),
                         false => backoff.delay(),
                     };
+                    if taken_over {
+                        claim.lost();
+                    }
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
-                        () = leaving.cancelled() => return,
+                        () = claim.is_released(), if taken_over => {}
+                        () = leaving.cancelled() => return End::Left,
                     }
                     claim.take().await;
                     since = Instant::now();
@@ -157,6 +220,20 @@ impl Subscriber {
         // What was not looked at yet could not be acknowledged any more, and comes again.
         events.state.events.retain(is_given_once);
         unacked.reconnect();
+    }
+
+    /// Leaves a session that another copy has taken over for the next one of the group, if it is one.
+    fn moves_on(&self) -> bool {
+        let moves = self.session.held.moves_on();
+        if moves {
+            self.begin_anew(true);
+            let name = self.session.held.options().client_id();
+            tracing::info!(
+                name,
+                "another member of the group has taken over the MQTT session, taking the next one"
+            );
+        }
+        moves
     }
 
     /// Tells what has become of the connection.
@@ -202,7 +279,7 @@ impl Subscriber {
             true => QoS::AtLeastOnce,
             false => QoS::AtMostOnce,
         };
-        let filters = self.session.filters.iter().map(|filter| Filter {
+        let filters = self.session.held.filters.iter().map(|filter| Filter {
             // Not all that is retained again with each connection.
             retain_forward_rule: match filter.starts_with("$share/") {
                 true => RetainForwardRule::OnEverySubscribe,
@@ -214,10 +291,16 @@ impl Subscriber {
             let why = format!("could not subscribe: {error}");
             self.status.send_replace(Status::Failed(why));
         }
+        // Behind those, so that nothing that is wanted is missed.
+        for filter in &self.session.gone {
+            if let Err(error) = self.client.try_unsubscribe(filter.as_str()) {
+                tracing::warn!(%error, filter, "could not unsubscribe");
+            }
+        }
     }
 
     fn subscribed(&self, ack: &SubAck) {
-        let mut refused = ack.return_codes.iter().zip(&self.session.filters);
+        let mut refused = ack.return_codes.iter().zip(&self.session.held.filters);
         let refused = refused.find(|(code, _)| !matches!(code, SubscribeReasonCode::Success(_)));
         self.status.send_replace(match refused {
             Some((code, filter)) => Status::Failed(format!(
@@ -322,7 +405,8 @@ fn is_given_once(event: &Event) -> bool {
     matches!(event, Event::Incoming(Packet::Publish(publish)) if publish.qos == QoS::AtMostOnce)
 }
 
-fn is_taken_over(error: &ConnectionError) -> bool {
+/// Whether the broker has hung up since another connection has the session now.
+pub(crate) fn is_taken_over(error: &ConnectionError) -> bool {
     matches!(
         error,
         ConnectionError::MqttState(StateError::ServerDisconnect {

@@ -1,4 +1,4 @@
-//! A Mosquitto that wants a login, over TLS.
+//! A Mosquitto that wants a login, over TLS, and one that lets users at some topics only.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -95,20 +95,7 @@ async fn start() -> Private {
         "listener {port} 127.0.0.1\ncafile {shown}/ca.pem\ncertfile {shown}/own.pem\n\
          keyfile {shown}/own.key\nallow_anonymous false\npassword_file {shown}/users\n{user}"
     );
-    std::fs::write(dir.join("mosquitto.conf"), config).unwrap();
-    let program = ["/usr/sbin/mosquitto", "mosquitto"];
-    let program = program
-        .into_iter()
-        .find(|p| Path::new(p).is_file())
-        .unwrap_or("mosquitto");
-    let broker = Command::new(program)
-        .args(["-c", "mosquitto.conf"])
-        .current_dir(dir)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
+    let broker = spawn(dir, &config);
     until(async || TcpStream::connect(("127.0.0.1", port)).await.ok()).await;
     Private {
         _broker: broker,
@@ -116,6 +103,23 @@ async fn start() -> Private {
         url: format!("mqtts://127.0.0.1:{port}"),
         _folder: folder,
     }
+}
+
+fn spawn(folder: &Path, config: &str) -> Child {
+    std::fs::write(folder.join("mosquitto.conf"), config).unwrap();
+    let program = ["/usr/sbin/mosquitto", "mosquitto"];
+    let program = program
+        .into_iter()
+        .find(|p| Path::new(p).is_file())
+        .unwrap_or("mosquitto");
+    Command::new(program)
+        .args(["-c", "mosquitto.conf"])
+        .current_dir(folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
 }
 
 /// Whether this is root's process, whom Mosquitto would else leave.
@@ -162,4 +166,33 @@ async fn a_private_broker_takes_who_knows_the_password_and_trusts_it() {
     lattice.ready().await;
     publisher.publish("a", b"private").await.unwrap();
     assert_eq!(heard.next().await.text(), "private");
+}
+
+#[tokio::test]
+async fn a_group_whose_members_may_not_speak_with_each_other_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let allowed = "topic readwrite orders\ntopic readwrite lattice/answers/#\n";
+    std::fs::write(folder.path().join("allowed"), allowed).unwrap();
+    let port = free_port().unwrap();
+    let user = if is_roots() { "user root\n" } else { "" };
+    let shown = folder.path().display();
+    let config = format!(
+        "listener {port} 127.0.0.1\nallow_anonymous true\nacl_file {shown}/allowed\n{user}"
+    );
+    let _broker = spawn(folder.path(), &config);
+    until(async || TcpStream::connect(("127.0.0.1", port)).await.ok()).await;
+    let url = format!("mqtt://127.0.0.1:{port}");
+    let mut lattice = Lattice::start::<MessagingMqtt>().await;
+    let config = [("url", &*url), ("subscriptions", "orders|g")];
+    lattice.source("listener", &config).await;
+    let reason = lattice.failed().await;
+    let expected = "could not ask who has which session of the group";
+    assert!(
+        reason.contains(expected) && reason.contains("lattice/sessions/"),
+        "{reason}"
+    );
+    // The only session of a link is taken all the same.
+    let config = [("url", &*url), ("subscriptions", "orders")];
+    lattice.source("listener", &config).await;
+    lattice.ready().await;
 }

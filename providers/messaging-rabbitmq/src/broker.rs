@@ -8,7 +8,7 @@ use lapin::{BasicProperties, ErrorKind};
 use lattice_provider_sdk::messaging::{Broker, Message, MessagingError, Replies};
 use lattice_provider_sdk::{Context, Shared, chain};
 
-use crate::line::{Confirmed, Line, Question};
+use crate::line::{Confirmed, Line, Question, SendError};
 use crate::message::{self, Destination};
 use crate::rabbit::Rabbit;
 use crate::settings::is_name;
@@ -63,11 +63,14 @@ fn fits(
 }
 
 /// Why a message that was sent was not confirmed.
-fn failed(subject: &str, error: &lapin::Error) -> MessagingError {
-    match error.kind() {
-        ErrorKind::ProtocolError(_) => MessagingError::other(chain(error)),
+fn failed(subject: &str, error: &SendError) -> MessagingError {
+    match error {
+        SendError::Blocked(_) | SendError::Full => MessagingError::other(error.to_string()),
+        SendError::Client(told) if matches!(told.kind(), ErrorKind::ProtocolError(_)) => {
+            MessagingError::other(chain(told))
+        }
         // The connection broke, and nobody knows what has arrived before.
-        _ => MessagingError::Unconfirmed {
+        SendError::Client(_) | SendError::BrokenOff(_) => MessagingError::Unconfirmed {
             subject: subject.to_owned(),
         },
     }
@@ -105,7 +108,8 @@ impl Broker for RabbitBroker {
         };
         let line = self.rabbit.line()?;
         fits(&line, &message, &properties)?;
-        let sent = line.publish(exchange, routing, self.mandatory, &message.body, properties);
+        let body = message.body.clone();
+        let sent = line.publish(exchange, routing, self.mandatory, body, properties);
         let unconfirmed = || MessagingError::Unconfirmed {
             subject: subject.to_owned(),
         };
@@ -138,7 +142,7 @@ impl Broker for RabbitBroker {
             exchange: &self.rabbit.settings.exchange,
             key: routing,
             number: self.rabbit.number(),
-            body: &message.body,
+            body: message.body.clone(),
             properties,
         };
         let sent = line.ask(question, replies.expected()).await;

@@ -122,7 +122,7 @@ impl Queue {
 
     /// Makes what may be missing by now, and asks for messages again.
     async fn open_again(&self) -> Result<Opened, lapin::Error> {
-        let line = self.rabbit.next_line().await;
+        let line = self.rabbit.next_intake().await;
         let channel = queue::declare(&line.connection, &self.name, self.kind).await?;
         self.bindings.add(&line.connection).await?;
         self.consume(channel).await

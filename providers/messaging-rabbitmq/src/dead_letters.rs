@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use lapin::message::Delivery;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
@@ -16,6 +17,8 @@ use crate::rabbit::Rabbit;
 /// The first and the longest pause after an error.
 const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// After what time it is told of a letter that it is not posted yet.
+const TOLD_AFTER: Duration = Duration::from_secs(4);
 
 /// Where the letters of a queue go.
 pub(crate) struct DeadLetterTarget {
@@ -71,7 +74,12 @@ pub(crate) async fn post(
     let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
     let mut carried = Carried::All;
     let _forgets = Forgets(&dead_letter_target.trouble);
-    while let Err(error) = attempt(rabbit, queue, original, letter, carried).await {
+    let trouble = &dead_letter_target.trouble;
+    loop {
+        let posted = attempt(rabbit, queue, original, letter, carried);
+        let Err(error) = watched(posted, queue, trouble).await else {
+            break;
+        };
         if let Some(error) = error.downcast_ref::<TooLarge>() {
             match carried.less(letter, error) {
                 Some(less) => carried = less,
@@ -85,10 +93,30 @@ pub(crate) async fn post(
             why,
             "could not post a dead letter, the message is kept"
         );
-        *dead_letter_target.trouble.lock() =
-            Some(format!("could not post a dead letter to `{queue}`: {why}"));
+        *trouble.lock() = Some(format!("could not post a dead letter to `{queue}`: {why}"));
         tokio::time::sleep(backoff.delay()).await;
     }
+}
+
+/// Waits for the end of an attempt, and tells when that takes long: a server that is short of memory confirms
+/// the letter when it is not any more, and a second one would come twice.
+async fn watched(
+    attempt: impl Future<Output = Result<(), BoxError>>,
+    queue: &str,
+    trouble: &Trouble,
+) -> Result<(), BoxError> {
+    tokio::pin!(attempt);
+    if let Ok(posted) = tokio::time::timeout(TOLD_AFTER, &mut attempt).await {
+        return posted;
+    }
+    tracing::warn!(
+        queue,
+        "a dead letter is not posted yet, the message is kept"
+    );
+    *trouble.lock() = Some(format!(
+        "a dead letter to `{queue}` waits for RabbitMQ to take it"
+    ));
+    attempt.await
 }
 
 async fn attempt(
@@ -101,11 +129,11 @@ async fn attempt(
     let line = rabbit.next_line().await;
     let key = message::short(queue)?;
     let mut told = letter.headers();
-    let body: &[u8] = match carried.has_body() {
-        true => &original.data,
+    let body = match carried.has_body() {
+        true => Bytes::copy_from_slice(&original.data),
         false => {
             told.push((DeadLetter::SIZE, original.data.len().to_string()));
-            &[]
+            Bytes::new()
         }
     };
     let theirs = Some(&original.properties).filter(|_| carried.has_headers());
@@ -113,7 +141,7 @@ async fn attempt(
     if !line.takes(&properties) {
         return Err(TooLarge.into());
     }
-    let send = || line.post(key.clone(), body, properties.clone());
+    let send = || line.post(key.clone(), body.clone(), properties.clone());
     match send().await? {
         Confirmed::Taken => return Ok(()),
         Confirmed::Refused => return Err("RabbitMQ does not take it".into()),
@@ -124,7 +152,8 @@ async fn attempt(
         durable: true,
         ..QueueDeclareOptions::default()
     };
-    let channel = line.connection.create_channel().await?;
+    let intake = rabbit.next_intake().await;
+    let channel = intake.connection.create_channel().await?;
     let declared = channel.queue_declare(key.clone(), durable, FieldTable::default());
     declared.await?;
     match send().await? {

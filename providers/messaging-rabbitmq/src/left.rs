@@ -91,9 +91,9 @@ impl Left {
     /// Unbinds a link that is bound at `now` at the others, as far as they are there at the moment.
     pub(crate) async fn clear(&self, link: &LinkKey, place: &Place, now: &Connection) {
         for Old { rabbit, .. } in self.of(link) {
-            let cleared = match rabbit.line() {
+            let cleared = match rabbit.intake() {
                 Ok(old) => clear_other(place, now, &old.connection).await,
-                Err(error) => Err(error.to_string()),
+                Err(error) => Err(error),
             };
             match cleared {
                 Ok(()) => self.remove(link, &rabbit),

@@ -33,6 +33,18 @@
 //! `lattice-original-`. Where it would not fit into a frame with all its headers it goes without body, and then
 //! without them. A letter that the queue is for that it comes from, and that fails too, is in the log alone.
 //!
+//! # A server that is short of memory or disk
+//!
+//! RabbitMQ reads nothing then from connections that publish. So each server has two connections: one
+//! publishes, and the other takes messages and acknowledges them, so that queues go on being emptied. What is
+//! published meanwhile, requests too, is an error at once, and the link of who publishes is failed; dead letters
+//! wait, and so do their messages. At most 64 MiB of messages wait at the provider for a server to read them,
+//! for whatever reason it does not; what finds no room within two seconds is an error, and was not sent.
+//!
+//! A message that was read and is not confirmed takes 512 bytes of that room, so that 131072 of them fill it,
+//! such as those of a quorum queue that has lost most of its copies. Once a message has waited in vain, the
+//! links of those who publish to the server are failed until there is room again.
+//!
 //! # Bindings
 //!
 //! The queues of a link are bound to the exchange by way of exchanges of the link's own, whose names
@@ -67,6 +79,7 @@ mod broker;
 mod consumer;
 mod dead_letters;
 mod given_back;
+mod intake_line;
 mod left;
 mod line;
 mod lock;
@@ -74,6 +87,7 @@ mod message;
 mod provider;
 mod queue;
 mod rabbit;
+mod room;
 pub mod settings;
 
 pub use provider::MessagingRabbitMq;

@@ -2,47 +2,33 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 use lapin::message::Delivery;
 use lapin::options::{
     BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
     ExchangeDeclareOptions,
 };
-use lapin::tcp::OwnedTLSConfig;
 use lapin::types::{FieldTable, ShortString};
-use lapin::{
-    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer,
-    ExchangeKind,
-};
-use lattice_provider_sdk::BoxError;
+use lapin::{BasicProperties, Channel, Confirmation, Connection, Consumer, ExchangeKind};
+use lattice_rabbitmq::{Blocked, LoneChannel, confirming, fits_frame, frame_size, takes_messages};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::message;
-use crate::settings::ServerSettings;
+use crate::room::Room;
 
 /// What a request has besides what was looked at before: where its answer goes, and its number.
 const ADDED: usize = 256;
 
-/// How long one attempt to connect may take.
-const CONNECT_WITHIN: Duration = Duration::from_secs(4);
 /// The queue that stands for whoever asked.
 pub(crate) const DIRECT: &str = "amq.rabbitmq.reply-to";
 
 /// What comes of a request: its answer, or that no queue takes it.
 type Answer = Result<Delivery, Unroutable>;
 type Answers = Arc<Mutex<HashMap<String, mpsc::Sender<Answer>>>>;
-
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-#[error("could not connect to RabbitMQ at `{place}`")]
-pub(crate) struct ConnectError {
-    pub(crate) place: String,
-    pub(crate) source: BoxError,
-}
 
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,71 +45,55 @@ pub(crate) enum Confirmed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unroutable;
 
-/// A channel that has one message under way at a time. The client tells of a message that no queue
-/// takes with whichever confirmation comes next, so what was returned is sure to be the message that
-/// was sent only where there is no other. It is not here while it is used: one that was used by
-/// somebody who did not wait for the end is not used again.
-type Alone = tokio::sync::Mutex<Option<Channel>>;
+/// Why a message was not sent, or why it is not known what became of it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SendError {
+    /// The server reads nothing from who publishes.
+    #[error(transparent)]
+    Blocked(#[from] Blocked),
+    /// Too much waits for the server already.
+    #[error("RabbitMQ is far behind with what was published before, and the message was not sent")]
+    Full,
+    /// What the client says.
+    #[error(transparent)]
+    Client(#[from] lapin::Error),
+    /// The process ends.
+    #[error("the message was being sent when that was broken off")]
+    BrokenOff(#[from] JoinError),
+}
 
-/// One connection.
+/// One connection that publishes; for all else there is [`IntakeLine`](crate::intake_line::IntakeLine). The
+/// channels for what has to be routable have one message under way at a time: the client tells of a message
+/// that no queue takes with whichever confirmation comes next, so what was returned is sure to be the message
+/// that was sent only where there is no other.
 pub(crate) struct Line {
-    pub(crate) connection: Connection,
+    connection: Connection,
+    room: Room,
     /// For what need not be routable.
     publish: Channel,
     /// For what has to be.
-    mandatory: Alone,
+    mandatory: LoneChannel,
     /// For dead letters.
-    letters: Alone,
+    letters: LoneChannel,
     ask: Channel,
     answers: Answers,
     _listening: AbortOnDropHandle<()>,
 }
 
-impl Line {
-    pub(crate) async fn open(server: &ServerSettings, name: &str) -> Result<Self, ConnectError> {
-        let uri = server.uri().map_err(|error| ConnectError {
-            place: String::new(),
-            source: error.into(),
-        })?;
-        let place = format!(
-            "{}:{}/{}",
-            uri.authority.host, uri.authority.port, uri.vhost
-        );
-        let failed = |source| ConnectError {
-            place: place.clone(),
-            source,
-        };
-        let opened = tokio::time::timeout(CONNECT_WITHIN, Self::connect(uri, server, name)).await;
-        match opened {
-            Ok(opened) => opened.map_err(|error| failed(error.into())),
-            Err(_) => Err(failed(
-                format!("no answer within {CONNECT_WITHIN:?}").into(),
-            )),
-        }
+impl lattice_rabbitmq::Line for Line {
+    /// A channel that the server has closed takes the line with it.
+    fn is_up(&self) -> bool {
+        let channels = [&self.publish, &self.ask];
+        let open = channels.iter().all(|channel| channel.status().connected());
+        open && self.connection.status().connected()
     }
+}
 
-    async fn connect(
-        uri: lapin::uri::AMQPUri,
-        server: &ServerSettings,
-        name: &str,
-    ) -> lapin::Result<Self> {
-        let tls = OwnedTLSConfig {
-            identity: None,
-            cert_chain: server.authority.as_ref().map(|pem| pem.expose().to_owned()),
-        };
-        let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let runtime = lapin::runtime::default_runtime()?;
-        let connection = Connection::connect_uri_with_config(uri, properties, tls, runtime).await?;
+impl Line {
+    /// What publishes to that exchange and asks there, on a new connection.
+    pub(crate) async fn on(connection: Connection, exchange: String) -> lapin::Result<Self> {
         let publish = connection.create_channel().await?;
-        if server.exchange != "amq.topic" {
-            let options = ExchangeDeclareOptions {
-                durable: true,
-                ..ExchangeDeclareOptions::default()
-            };
-            let (name, kind) = (server.exchange.as_str().into(), ExchangeKind::Topic);
-            let declared = publish.exchange_declare(name, kind, options, FieldTable::default());
-            declared.await?;
-        }
+        declare_exchange(&publish, &exchange).await?;
         publish
             .confirm_select(ConfirmSelectOptions::default())
             .await?;
@@ -138,28 +108,30 @@ impl Line {
         let listening = tokio::spawn(listen(replies, Arc::clone(&answers)));
         Ok(Self {
             connection,
+            room: Room::new(),
             publish,
-            mandatory: Alone::default(),
-            letters: Alone::default(),
+            mandatory: LoneChannel::default(),
+            letters: LoneChannel::default(),
             ask,
             answers,
             _listening: AbortOnDropHandle::new(listening),
         })
     }
 
-    /// Whether it can be used. A channel that the server has closed takes the line with it.
-    pub(crate) fn is_up(&self) -> bool {
-        let channels = [&self.publish, &self.ask];
-        let open = channels.iter().all(|channel| channel.status().connected());
-        open && self.connection.status().connected()
-    }
-
     /// Whether a message may have these properties. They have to fit into one frame: the server gives up the
     /// whole connection over others.
     pub(crate) fn takes(&self, properties: &BasicProperties) -> bool {
-        let limit = self.connection.configuration().frame_max();
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        message::frame_size(properties).saturating_add(ADDED) <= limit
+        fits_frame(&self.connection, properties, ADDED)
+    }
+
+    /// Refuses what is published while the server reads nothing: the client would keep all of it.
+    pub(crate) fn check(&self) -> Result<(), Blocked> {
+        takes_messages(&self.connection)
+    }
+
+    /// Whether messages are refused because too much waits for the server, or for what it confirms.
+    pub(crate) fn is_full(&self) -> bool {
+        self.room.is_full()
     }
 
     /// Waits for an answer of the server. Nobody consumes on that channel, so that what is asked
@@ -174,44 +146,89 @@ impl Line {
         exchange: &str,
         key: ShortString,
         mandatory: bool,
-        body: &[u8],
+        body: Bytes,
         properties: BasicProperties,
-    ) -> lapin::Result<Confirmed> {
-        if mandatory {
-            return self
-                .alone(&self.mandatory, exchange, key, body, properties)
-                .await;
+    ) -> Result<Confirmed, SendError> {
+        let message = Outgoing {
+            exchange,
+            key,
+            mandatory,
+            body,
+            properties,
+        };
+        match mandatory {
+            true => self.alone(&self.mandatory, message).await,
+            false => self.send(&self.publish, message, read).await,
         }
-        let confirmed = send(&self.publish, exchange, key, false, body, properties).await?;
-        Ok(read(confirmed))
     }
 
     /// Puts a dead letter into a queue, and waits until the server has confirmed.
     pub(crate) async fn post(
         &self,
         queue: ShortString,
-        body: &[u8],
+        body: Bytes,
         properties: BasicProperties,
-    ) -> lapin::Result<Confirmed> {
-        self.alone(&self.letters, "", queue, body, properties).await
+    ) -> Result<Confirmed, SendError> {
+        let letter = Outgoing {
+            exchange: "",
+            key: queue,
+            mandatory: true,
+            body,
+            properties,
+        };
+        self.alone(&self.letters, letter).await
     }
 
     async fn alone(
         &self,
-        channel: &Alone,
-        exchange: &str,
-        key: ShortString,
-        body: &[u8],
-        properties: BasicProperties,
-    ) -> lapin::Result<Confirmed> {
-        let mut place = channel.lock().await;
-        let channel = match place.take().filter(|channel| channel.status().connected()) {
-            Some(channel) => channel,
-            None => confirming(&self.connection).await?,
+        channel: &LoneChannel,
+        message: Outgoing<'_>,
+    ) -> Result<Confirmed, SendError> {
+        // A new channel would wait for the server.
+        self.check()?;
+        let channel = channel.lend(&self.connection).await?;
+        let sent = self.send(&channel, message, read).await;
+        // Over one that was not used the server owes nothing.
+        if matches!(sent, Ok(_) | Err(SendError::Blocked(_) | SendError::Full)) {
+            channel.give_back();
+        }
+        sent
+    }
+
+    /// What `read` makes of the confirmation, which it does though nobody waits any more.
+    async fn send<T: Send + 'static>(
+        &self,
+        channel: &Channel,
+        message: Outgoing<'_>,
+        read: impl FnOnce(Confirmation) -> T + Send + 'static,
+    ) -> Result<T, SendError> {
+        let Outgoing {
+            exchange,
+            key,
+            mandatory,
+            body,
+            properties,
+        } = message;
+        self.check()?;
+        let size = frame_size(&properties).saturating_add(body.len());
+        let mut room = self.room.take(size).await.ok_or(SendError::Full)?;
+        // It may have waited.
+        self.check()?;
+        let (channel, exchange) = (channel.clone(), ShortString::from(exchange));
+        let options = BasicPublishOptions {
+            mandatory,
+            ..BasicPublishOptions::default()
         };
-        let confirmed = send(&channel, exchange, key, true, body, properties).await?;
-        *place = Some(channel);
-        Ok(read(confirmed))
+        // Whoever waits may stop doing so, which takes nothing back from the client.
+        let sending = tokio::spawn(async move {
+            let sent = channel.basic_publish(exchange, key, options, &body, properties);
+            let confirmed = sent.await?;
+            // A channel that is not used again closes.
+            drop((channel, body));
+            room.written();
+            confirmed.await.map(read)
+        });
+        Ok(sending.await??)
     }
 
     /// Publishes a request; the answers come by what is returned. `None` if the server does not take
@@ -220,7 +237,7 @@ impl Line {
         &self,
         question: Question<'_>,
         expected: usize,
-    ) -> lapin::Result<Option<Asked>> {
+    ) -> Result<Option<Asked>, SendError> {
         let Question {
             exchange,
             key,
@@ -233,42 +250,39 @@ impl Line {
         let properties = properties
             .with_reply_to(DIRECT.into())
             .with_correlation_id(id.into());
-        let confirmed = send(&self.ask, exchange, key, true, body, properties).await?;
-        let is_refused = confirmed.is_nack();
-        // It need not be the message that is confirmed; whose it is is told that nobody listens.
-        if let Some(returned) = confirmed.take_message() {
-            tell(
-                &self.answers,
-                &returned.delivery.properties,
-                Err(Unroutable),
-            );
-        }
-        Ok((!is_refused).then_some(asked))
+        let message = Outgoing {
+            exchange,
+            key,
+            mandatory: true,
+            body,
+            properties,
+        };
+        let answers = Arc::clone(&self.answers);
+        let sent = self.send(&self.ask, message, move |confirmed| {
+            let is_taken = !confirmed.is_nack();
+            // It need not be the message that is confirmed; whose it is is told that nobody listens.
+            if let Some(returned) = confirmed.take_message() {
+                tell(&answers, &returned.delivery.properties, Err(Unroutable));
+            }
+            is_taken
+        });
+        Ok(sent.await?.then_some(asked))
     }
 }
 
-async fn confirming(connection: &Connection) -> lapin::Result<Channel> {
-    let channel = connection.create_channel().await?;
-    channel
-        .confirm_select(ConfirmSelectOptions::default())
-        .await?;
-    Ok(channel)
-}
-
-async fn send(
-    channel: &Channel,
-    exchange: &str,
-    key: ShortString,
-    mandatory: bool,
-    body: &[u8],
-    properties: BasicProperties,
-) -> lapin::Result<Confirmation> {
-    let options = BasicPublishOptions {
-        mandatory,
-        ..BasicPublishOptions::default()
+/// Makes the exchange that components publish to, if it is missing.
+pub(crate) async fn declare_exchange(channel: &Channel, exchange: &str) -> lapin::Result<()> {
+    // Every server has it.
+    if exchange == "amq.topic" {
+        return Ok(());
+    }
+    let options = ExchangeDeclareOptions {
+        durable: true,
+        ..ExchangeDeclareOptions::default()
     };
-    let sent = channel.basic_publish(exchange.into(), key, options, body, properties);
-    sent.await?.await
+    let (name, kind) = (exchange.into(), ExchangeKind::Topic);
+    let declared = channel.exchange_declare(name, kind, options, FieldTable::default());
+    declared.await
 }
 
 fn read(confirmed: Confirmation) -> Confirmed {
@@ -300,13 +314,22 @@ async fn listen(mut replies: Consumer, answers: Answers) {
     answers.lock().clear();
 }
 
+/// A message on its way.
+struct Outgoing<'a> {
+    exchange: &'a str,
+    key: ShortString,
+    mandatory: bool,
+    body: Bytes,
+    properties: BasicProperties,
+}
+
 /// A request on its way.
 pub(crate) struct Question<'a> {
     pub(crate) exchange: &'a str,
     pub(crate) key: ShortString,
     /// No other request of the line has it.
     pub(crate) number: u64,
-    pub(crate) body: &'a [u8],
+    pub(crate) body: Bytes,
     pub(crate) properties: BasicProperties,
 }
 
@@ -337,5 +360,87 @@ impl Asked {
 impl Drop for Asked {
     fn drop(&mut self) {
         self.answers.lock().remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::future::join_all;
+    use lattice_provider_sdk::Settings;
+    use lattice_services::{Kind, Service};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::rabbit::Rabbit;
+    use crate::settings::ServerSettings;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    async fn rabbit(server: &Service) -> Rabbit {
+        let url = server.url();
+        let settings = Settings::from_texts([("url", url.as_str())], []);
+        let settings = ServerSettings::read(&settings).unwrap();
+        Rabbit::connect(&settings, "test").await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_waits_for_a_server_is_bounded_though_nobody_waits_for_it_any_more() {
+        let server = Service::start(Kind::RabbitMq).await.unwrap();
+        let rabbit = rabbit(&server).await;
+        let line = rabbit.line().unwrap();
+        // Three leave no room for a fourth.
+        let body = Bytes::from(vec![0; 20 << 20]);
+        let publish = || {
+            let properties = BasicProperties::default();
+            line.publish("amq.topic", "a".into(), false, body.clone(), properties)
+        };
+        server.freeze().unwrap();
+        for _ in 0..3 {
+            let given_up = timeout(Duration::from_millis(100), publish());
+            assert!(given_up.await.is_err());
+        }
+        let refused = timeout(PATIENCE, publish()).await.unwrap();
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, SendError::Full), "{refused}");
+        let trouble = rabbit.trouble().await.unwrap();
+        assert!(trouble.contains("far behind"), "{trouble}");
+        server.thaw().unwrap();
+        let taken = async { while publish().await.is_err() {} };
+        timeout(PATIENCE, taken).await.unwrap();
+        assert!(!line.is_full());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_asks_is_told_that_nobody_listens_though_others_give_up() {
+        let server = Service::start(Kind::RabbitMq).await.unwrap();
+        let rabbit = rabbit(&server).await;
+        let line = rabbit.line().unwrap();
+        let ask = |number: u64| {
+            let question = Question {
+                exchange: "amq.topic",
+                key: "nobody".into(),
+                number,
+                body: Bytes::new(),
+                properties: BasicProperties::default(),
+            };
+            line.ask(question, 1)
+        };
+        server.freeze().unwrap();
+        let leaving = async {
+            let asked = (0..64).map(|number| timeout(Duration::from_millis(300), ask(number)));
+            let given_up = join_all(asked).await;
+            assert!(given_up.iter().all(Result::is_err));
+            server.thaw().unwrap();
+        };
+        let staying = async {
+            for asked in join_all((64..128).map(ask)).await {
+                let answer = asked.unwrap().unwrap().answer().await;
+                assert_eq!(answer.unwrap().err(), Some(Unroutable));
+            }
+        };
+        let all = async { tokio::join!(leaving, staying) };
+        timeout(PATIENCE, all).await.unwrap();
     }
 }

@@ -251,48 +251,6 @@ fn kept(original: &BasicProperties) -> BasicProperties {
     }
 }
 
-/// How many bytes the frame has at most that properties go in.
-pub(crate) fn frame_size(properties: &BasicProperties) -> usize {
-    let texts = [
-        properties.content_type(),
-        properties.content_encoding(),
-        properties.correlation_id(),
-        properties.reply_to(),
-        properties.expiration(),
-        properties.message_id(),
-        properties.kind(),
-        properties.user_id(),
-        properties.app_id(),
-        properties.cluster_id(),
-    ];
-    let size = |text: &Option<ShortString>| text.as_ref().map_or(0, |text| 1 + text.as_str().len());
-    let texts: usize = texts.into_iter().map(size).sum();
-    // The frame itself; its class, the size of the body, which properties there are; those of a fixed size.
-    let fixed = 8 + 14 + 10;
-    fixed + texts + properties.headers().as_ref().map_or(0, size_of_table)
-}
-
-fn size_of_table(table: &FieldTable) -> usize {
-    let fields = table.inner().iter();
-    let fields = fields.map(|(name, value)| 1 + name.as_str().len() + size_of_value(value));
-    4 + fields.sum::<usize>()
-}
-
-/// With its type.
-fn size_of_value(value: &AMQPValue) -> usize {
-    1 + match value {
-        AMQPValue::ShortString(text) => 1 + text.as_str().len(),
-        AMQPValue::LongString(text) => 4 + text.len(),
-        AMQPValue::ByteArray(bytes) => 4 + bytes.len(),
-        AMQPValue::FieldArray(values) => {
-            4 + values.as_slice().iter().map(size_of_value).sum::<usize>()
-        }
-        AMQPValue::FieldTable(table) => size_of_table(table),
-        // Numbers, the largest of which have so many.
-        _ => 8,
-    }
-}
-
 fn put(headers: &mut FieldTable, name: &'static str, value: &str) {
     headers.insert(name.into(), AMQPValue::LongString(value.into()));
 }
@@ -317,6 +275,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use lattice_rabbitmq::frame_size;
     use proptest::prelude::*;
 
     use super::*;

@@ -19,8 +19,8 @@ use crate::broker::RabbitBroker;
 use crate::consumer::{self, Queue, Trouble};
 use crate::dead_letters::DeadLetterTarget;
 use crate::given_back::GivenBack;
+use crate::intake_line::IntakeLine;
 use crate::left::Left;
-use crate::line::Line;
 use crate::queue;
 use crate::rabbit::Rabbit;
 use crate::settings::{QueueKind, ServerSettings, SourceSettings};
@@ -83,7 +83,7 @@ impl MessagingRabbitMq {
         self.left.put(&link.key(), &rabbit);
         let (place, exchange) = (Place::of(link, &own), rabbit.settings.exchange.clone());
         let bindings = Arc::new(Bindings::new(place, exchange, source.queues));
-        let line = rabbit.next_line().await;
+        let line = rabbit.next_intake().await;
         let channels = bind(&line, &bindings, source.kind, &own).await?;
         let intake = Intake::new();
         let deliverer = Deliverer::new(&self.session, link, rules, &intake);
@@ -120,7 +120,7 @@ impl MessagingRabbitMq {
         rabbit: &Rabbit,
         bindings: &Bindings,
     ) -> Result<(), LinkError> {
-        let Ok(line) = rabbit.line() else {
+        let Ok(line) = rabbit.intake() else {
             return Ok(());
         };
         let until = Instant::now() + TENDED_WITHIN;
@@ -155,7 +155,7 @@ impl MessagingRabbitMq {
         let place = Place::of(link, &self.own_queue(link));
         // One that is not there keeps none of the others from it.
         let cleared = rabbits.iter().map(|rabbit| async {
-            let line = rabbit.next_line().await;
+            let line = rabbit.next_intake().await;
             place.clear(&line.connection).await
         });
         let cleared = futures::future::join_all(cleared).await;
@@ -166,7 +166,7 @@ impl MessagingRabbitMq {
 
 /// Makes the queues of a link, and has them get what its keys say; a channel for each.
 async fn bind(
-    line: &Line,
+    line: &IntakeLine,
     bindings: &Bindings,
     kind: QueueKind,
     own: &str,
@@ -289,7 +289,11 @@ impl Provider for MessagingRabbitMq {
             let bindings = bindings.map(|(_, bindings)| Arc::clone(bindings));
             (Arc::clone(&known.rabbit), of_queues, bindings)
         };
-        match (rabbit.trouble().await.or(of_queues), bindings) {
+        let trouble = match bindings {
+            Some(_) => rabbit.intake_trouble().await,
+            None => rabbit.trouble().await,
+        };
+        match (trouble.or(of_queues), bindings) {
             (Some(what), _) => Err(LinkError::unavailable(what)),
             (None, Some(bindings)) => self.tend(link, &rabbit, &bindings).await,
             (None, None) => Ok(()),

@@ -1,34 +1,29 @@
-//! A server, connected to again and again.
+//! A server, with what one asks it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use lattice_provider_sdk::chain;
 use lattice_provider_sdk::messaging::MessagingError;
-use lattice_provider_sdk::{Backoff, chain};
-use tokio::sync::watch;
-use tokio_util::task::AbortOnDropHandle;
+use lattice_rabbitmq::{ConnectError, KeptLine};
 
-use crate::line::{ConnectError, Line};
+use crate::intake_line::IntakeLine;
+use crate::line::Line;
 use crate::settings::ServerSettings;
 
 /// How long the server may take to answer when it is asked how it does.
 const CHECK_WITHIN: Duration = Duration::from_secs(2);
-/// How often it is looked whether the connection is still there.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// The first and the longest pause before it is made again.
-const PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The line that is there now, or why there is none.
-type Now = Result<Arc<Line>, String>;
+/// What is wrong with a server that answers, and confirms too little of what is published.
+const BEHIND: &str = "RabbitMQ is far behind with what was published before, and no more is sent";
 
 /// A server, connected to again and again.
 pub(crate) struct Rabbit {
     pub(crate) settings: ServerSettings,
-    now: watch::Receiver<Now>,
+    line: KeptLine<Line>,
+    intake: KeptLine<IntakeLine>,
     next: AtomicU64,
-    _keeper: AbortOnDropHandle<()>,
 }
 
 impl Rabbit {
@@ -37,53 +32,64 @@ impl Rabbit {
         settings: &ServerSettings,
         name: &str,
     ) -> Result<Self, ConnectError> {
-        let line = Arc::new(Line::open(settings, name).await?);
-        let (sender, now) = watch::channel(Ok(Arc::clone(&line)));
-        let keeper = keep(settings.clone(), name.to_owned(), line, sender);
+        let exchange = settings.exchange.clone();
+        let publishing = move |connection| Line::on(connection, exchange.clone());
+        let exchange = settings.exchange.clone();
+        let taking = move |connection| IntakeLine::on(connection, exchange.clone());
+        let names = ["publishes", "consumes"].map(|what| format!("{name} {what}"));
+        let (line, intake) = tokio::try_join!(
+            KeptLine::open(&settings.rabbit, &names[0], publishing),
+            KeptLine::open(&settings.rabbit, &names[1], taking),
+        )?;
         Ok(Self {
             settings: settings.clone(),
-            now,
+            line,
+            intake,
             next: AtomicU64::new(1),
-            _keeper: AbortOnDropHandle::new(tokio::spawn(keeper)),
         })
     }
 
-    /// The line that is there now.
+    /// The line that publishes, if there is one now.
     pub(crate) fn line(&self) -> Result<Arc<Line>, MessagingError> {
-        let now = self.now.borrow();
-        let line = now.as_ref().ok().filter(|line| line.is_up());
-        line.map(Arc::clone)
-            .ok_or(MessagingError::Disconnected("RabbitMQ"))
+        let now = self.line.now();
+        now.map_err(|_| MessagingError::Disconnected("RabbitMQ"))
     }
 
-    /// What is wrong with the server, if it does not answer.
+    /// The line that takes messages, or why there is none now.
+    pub(crate) fn intake(&self) -> Result<Arc<IntakeLine>, String> {
+        self.intake.now()
+    }
+
+    /// What is wrong with the server for who publishes there.
     pub(crate) async fn trouble(&self) -> Option<String> {
-        let line = match &*self.now.borrow() {
-            Err(why) => return Some(why.clone()),
-            Ok(line) => Arc::clone(line),
+        let line = match self.line.now() {
+            Ok(line) => line,
+            Err(why) => return Some(why),
         };
-        if !line.is_up() {
-            return Some("lost the connection to RabbitMQ".into());
-        }
-        match tokio::time::timeout(CHECK_WITHIN, line.sync()).await {
-            Ok(answer) => answer.err().map(|error| chain(&error)),
-            Err(_) => Some(format!("RabbitMQ did not answer within {CHECK_WITHIN:?}")),
+        // It would not answer, and each question would wait at the client.
+        match line.check() {
+            Ok(()) if line.is_full() => Some(BEHIND.into()),
+            Ok(()) => answered(line.sync()).await,
+            Err(error) => Some(error.to_string()),
         }
     }
 
-    /// Waits for a line.
-    pub(crate) async fn next_line(&self) -> Arc<Line> {
-        let mut now = self.now.clone();
-        let is_up = |now: &Now| now.as_ref().is_ok_and(|line| line.is_up());
-        let line = match now.wait_for(is_up).await {
-            Ok(now) => now.as_ref().ok().map(Arc::clone),
-            Err(_) => None,
-        };
-        match line {
-            Some(line) => line,
-            // The keeper lives as long as this.
-            None => std::future::pending().await,
+    /// What is wrong with the server for who takes messages, and publishes letters at most.
+    pub(crate) async fn intake_trouble(&self) -> Option<String> {
+        match (self.line.now(), self.intake.now()) {
+            (Err(why), _) | (_, Err(why)) => Some(why),
+            (Ok(_), Ok(intake)) => answered(intake.sync()).await,
         }
+    }
+
+    /// Waits for a line that publishes.
+    pub(crate) async fn next_line(&self) -> Arc<Line> {
+        self.line.wait().await
+    }
+
+    /// Waits for a line that takes messages.
+    pub(crate) async fn next_intake(&self) -> Arc<IntakeLine> {
+        self.intake.wait().await
     }
 
     /// A number that no other request has.
@@ -92,27 +98,10 @@ impl Rabbit {
     }
 }
 
-/// Connects again when the line is lost; never ends.
-async fn keep(settings: ServerSettings, name: String, first: Arc<Line>, now: watch::Sender<Now>) {
-    let mut line = first;
-    loop {
-        while line.is_up() {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        tracing::warn!("lost the connection to RabbitMQ, connecting again");
-        now.send_modify(|now| *now = Err("lost the connection to RabbitMQ".into()));
-        // One whose channel alone was closed is closed as a whole.
-        drop(line);
-        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
-        line = loop {
-            match Line::open(&settings, &name).await {
-                Ok(line) => break Arc::new(line),
-                Err(error) => {
-                    now.send_modify(|now| *now = Err(chain(&error)));
-                    tokio::time::sleep(backoff.delay()).await;
-                }
-            }
-        };
-        now.send_modify(|now| *now = Ok(Arc::clone(&line)));
+/// What is wrong with a server that has been asked something.
+async fn answered(asked: impl Future<Output = lapin::Result<()>>) -> Option<String> {
+    match tokio::time::timeout(CHECK_WITHIN, asked).await {
+        Ok(answer) => answer.err().map(|error| chain(&error)),
+        Err(_) => Some(format!("RabbitMQ did not answer within {CHECK_WITHIN:?}")),
     }
 }

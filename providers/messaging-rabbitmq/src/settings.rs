@@ -34,27 +34,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lapin::uri::{AMQPScheme, AMQPUri};
-use lattice_core::provider::SecretText;
 use lattice_provider_sdk::messaging::LARGEST_BODY;
 use lattice_provider_sdk::{InvalidSetting, LinkError, Settings};
+use lattice_rabbitmq::RabbitSettings;
 
 /// How much a short string of AMQP holds.
 const LONGEST_NAME: usize = 255;
-/// How often each side lets the other know that it is there, in seconds.
-const HEARTBEAT: u16 = 10;
 /// How long queues stay that nobody consumes, in seconds: a day, and what fits into the milliseconds
 /// of the server.
 const EXPIRY: u64 = 24 * 60 * 60;
 const LONGEST_EXPIRY: u64 = (u32::MAX / 1000) as u64;
 
-/// A server and who connects to it.
+/// A server, and what messages are published to there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ServerSettings {
-    url: SecretText,
-    login: Option<(String, SecretText)>,
-    /// Certificates to trust besides those of the system.
-    pub authority: Option<SecretText>,
+    /// The server and who connects to it.
+    pub rabbit: RabbitSettings,
     /// The topic exchange.
     pub exchange: String,
     /// The largest body.
@@ -68,60 +63,13 @@ impl ServerSettings {
     ///
     /// [`LinkError::Invalid`] names the value.
     pub fn read(settings: &Settings) -> Result<Self, LinkError> {
-        let usual = || SecretText::new("amqp://guest:guest@127.0.0.1:5672/%2f");
-        let url = settings.secret("url").unwrap_or_else(usual);
-        let authority = match (settings.secret("tls_ca"), settings.text("tls_ca_file")) {
-            (Some(_), Some(_)) => {
-                let what = "there are both `tls_ca` and `tls_ca_file`, expected one of them";
-                return Err(LinkError::invalid(what));
-            }
-            (None, Some(path)) => {
-                let pem = std::fs::read_to_string(path).map_err(|e| {
-                    LinkError::invalid_because(format!("could not read `tls_ca_file`, `{path}`"), e)
-                })?;
-                Some(SecretText::new(pem))
-            }
-            (text, None) => text,
-        };
-        let password = settings.secret("password");
-        let login = settings.text("username").map(|user| {
-            let password = password.unwrap_or_else(|| SecretText::new(""));
-            (user.to_owned(), password)
-        });
         let name = |text: &str| is_name(text).then(|| text.to_owned());
         let exchange = settings.read("exchange", "a name of 255 bytes at most", name)?;
-        let read = Self {
-            url,
-            login,
-            authority,
+        Ok(Self {
+            rabbit: RabbitSettings::read(settings)?,
             exchange: exchange.unwrap_or_else(|| "amq.topic".into()),
             largest: settings.number("max_message_bytes", 16 << 20, 1..=LARGEST_BODY)?,
-        };
-        let uri = read.uri()?;
-        if read.authority.is_some() && uri.scheme != AMQPScheme::AMQPS {
-            let what = "there are certificates, but `url` does not begin with `amqps://`";
-            return Err(LinkError::invalid(what));
-        }
-        Ok(read)
-    }
-
-    /// The address with the login.
-    ///
-    /// # Errors
-    ///
-    /// [`LinkError::Invalid`] when the address cannot be read; it is not shown, as it may have a
-    /// password.
-    pub fn uri(&self) -> Result<AMQPUri, LinkError> {
-        let mut uri: AMQPUri = self.url.expose().trim().parse().map_err(|_| {
-            let expected = "an address like `amqp://user:password@host:5672/vhost`";
-            LinkError::invalid(format!("`url` cannot be read, expected {expected}"))
-        })?;
-        if let Some((user, password)) = &self.login {
-            uri.authority.userinfo.username = user.clone();
-            uri.authority.userinfo.password = password.expose().to_owned();
-        }
-        uri.query.heartbeat.get_or_insert(HEARTBEAT);
-        Ok(uri)
+        })
     }
 }
 
@@ -207,28 +155,13 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_read_with_their_logins() {
-        let uri = server(&[("url", "amqps://a:b@host/v")])
-            .unwrap()
-            .uri()
-            .unwrap();
-        assert_eq!((&*uri.authority.host, &*uri.vhost), ("host", "v"));
-        assert_eq!(uri.query.heartbeat, Some(HEARTBEAT));
-        let other = [("url", "amqp://h"), ("username", "me"), ("password", "p")];
-        let uri = server(&other).unwrap().uri().unwrap();
-        assert_eq!(uri.authority.userinfo.username, "me");
-    }
-
-    #[test]
-    fn addresses_that_cannot_be_used_are_refused_without_showing_passwords() {
-        for url in ["host", "http://me:secret@h", "amqp://me:secret@h:x"] {
-            let error = server(&[("url", url)]).unwrap_err().to_string();
-            assert!(
-                error.contains("`url`") && !error.contains("secret"),
-                "{error}"
-            );
+    fn the_exchange_is_that_of_every_server_unless_the_link_names_another() {
+        assert_eq!(server(&[]).unwrap().exchange, "amq.topic");
+        assert_eq!(server(&[("exchange", "news")]).unwrap().exchange, "news");
+        for (key, text) in [("exchange", "a\nb"), ("url", "http://h")] {
+            let error = server(&[(key, text)]).unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
         }
-        assert!(server(&[("tls_ca", "pem")]).is_err());
     }
 
     #[test]
@@ -268,7 +201,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_breaks_the_reading(text in ".{0,60}") {
-            let _ = server(&[("url", &text)]);
+            let _ = server(&[("exchange", &text)]);
             let _ = source(&[("subscriptions", &text)]);
         }
     }

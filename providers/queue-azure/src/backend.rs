@@ -11,7 +11,7 @@ use lattice_backend_http::xml::{Element, escaped};
 use lattice_backend_http::{HttpBackend, Retry, TlsError, date};
 use lattice_provider_sdk::queue::{
     Delivery, DeliveryAction, Depth, Message, Outcome, QueueError, Queues, ReceiptKey,
-    ReceiveOptions, Remembered, RemoteSettle, Sent, dead_letter,
+    ReceiveOptions, Remembered, RemoteSettle, Sent, dead_letter, smaller_dead_letter,
 };
 use lattice_provider_sdk::{Backoff, Features, LinkError, Shared, chain};
 use tokio::time::Instant;
@@ -29,10 +29,10 @@ const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 const LOOK: Duration = Duration::from_millis(50);
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
 /// How many bytes of messages are remembered for the case that they are rejected.
-const REMEMBERED: usize = 32 << 20;
+const REMEMBERED: usize = 128 << 20;
 /// Why a message is not rejected.
-const UNKNOWN: &str = "the copy of the provider that gave the message has ended, or the link there, \
-    and only that one could reject it; it comes again when its lease ends";
+const UNKNOWN: &str = "the message is not remembered: the copy of the provider that gave it has \
+    ended, or the link there, or it has given 128 MiB since; it comes again when its lease ends";
 const POP_RECEIPT: HeaderName = HeaderName::from_static("x-ms-popreceipt");
 
 /// What a link gives its component.
@@ -196,12 +196,24 @@ impl AzureQueues {
         reason: &str,
     ) -> Result<(), QueueError> {
         let dead = self.link.dead(queue);
+        queues::check_name(&dead)?;
         let taken = self.given.get(receipt);
         let taken = taken.ok_or_else(|| QueueError::other(UNKNOWN))?;
-        let letter = dead_letter(taken.message, queue, taken.attempt, reason);
-        let text = self.link.encoding.write(&letter, stored_message::MOST)?;
-        self.post(&dead, &text, Duration::ZERO).await?;
+        let mut letter = dead_letter(taken.message, queue, taken.attempt, reason);
+        let mut left_out = Vec::new();
+        while let Err(error) = self.bury(&dead, &letter).await {
+            letter = smaller_dead_letter(letter, error, &mut left_out)?;
+        }
+        if !left_out.is_empty() {
+            let what = "a dead letter is kept without what its queue did not take";
+            tracing::error!(queue, ?left_out, "{what}");
+        }
         self.delete(queue, held).await
+    }
+
+    async fn bury(&self, dead: &str, letter: &Message) -> Result<(), QueueError> {
+        let text = self.link.encoding.write(letter, stored_message::MOST)?;
+        self.post(dead, &text, Duration::ZERO).await.map(drop)
     }
 
     /// Sends what was written; its id.

@@ -4,53 +4,14 @@
 //! a receipt says when its lease ends. When a lease is extended Azure gives another receipt; that one
 //! is known here by the first.
 
-use std::collections::HashMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::time::Instant;
+use lattice_provider_sdk::queue::{DatedReceipt, LeaseState, LeaseTable};
 
-/// How many deliveries are known at most; those beyond cannot be extended.
-const MOST: usize = 50_000;
-/// Those that have ended are not looked for among fewer.
-const FEW: usize = 1024;
-/// How long nothing is looked for when all of the most last.
-const PAUSE: Duration = Duration::from_secs(1);
-
-#[derive(Debug)]
-struct Lease {
-    until: Instant,
-    /// What Azure knows it by now; `None` when it was settled.
-    pop: Option<String>,
-}
-
-/// The leases that this process gave.
+/// The leases that this process gave, each with what Azure knows the delivery by now. Those that there
+/// is no room for cannot be extended.
 #[derive(Debug, Default)]
-pub(crate) struct Leases(Mutex<Table>);
-
-#[derive(Debug, Default)]
-struct Table {
-    leases: HashMap<String, Lease>,
-    /// How many there may be before those that have ended are forgotten.
-    full: usize,
-    /// When that is done again, where it did not help.
-    again: Option<Instant>,
-}
-
-impl Table {
-    /// Makes room for one more, if there is any. Who makes room leaves as much as is kept, so that it
-    /// is not made for each.
-    fn has_room(&mut self) -> bool {
-        let now = Instant::now();
-        let is_time = self.again.is_none_or(|again| again <= now);
-        if self.leases.len() >= self.full.max(FEW) && is_time {
-            self.leases.retain(|_, lease| lease.until > now);
-            self.full = (self.leases.len() * 2).clamp(FEW, MOST);
-            self.again = (self.leases.len() >= MOST).then(|| now + PAUSE);
-        }
-        self.leases.len() < MOST
-    }
-}
+pub(crate) struct Leases(LeaseTable<String>);
 
 /// A message under a lease that lasts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,56 +35,35 @@ impl Leases {
     /// The lease of a receipt ends then, and this is what Azure knows it by. Without room it is not
     /// known, and ends when the receipt says.
     pub(crate) fn put(&self, receipt: &str, pop: &str, lease: Duration) {
-        self.insert(receipt, Some(pop.to_owned()), lease);
+        self.0.put(receipt, pop.to_owned(), lease);
     }
 
     /// The message was settled, or its receipt is of no use any more.
     pub(crate) fn settle(&self, receipt: &str) {
         // Remembered for as long as the text itself would say that the lease lasts.
-        let left = read(receipt).map_or(0, |(until_ms, _)| until_ms.saturating_sub(now_ms()));
-        self.insert(receipt, None, Duration::from_millis(left));
-    }
-
-    fn insert(&self, receipt: &str, pop: Option<String>, lease: Duration) {
-        let mut table = self.0.lock();
-        if table.has_room() || table.leases.contains_key(receipt) {
-            let until = Instant::now() + lease;
-            table
-                .leases
-                .insert(receipt.to_owned(), Lease { until, pop });
-        }
+        let dated = DatedReceipt::read(receipt);
+        let left = dated.map_or(Duration::ZERO, |dated| dated.left());
+        self.0.put_settled(receipt, left);
     }
 
     /// The message of a receipt.
     pub(crate) fn held(&self, receipt: &str) -> Result<Held, NotHeld> {
-        let (until_ms, rest) = read(receipt).ok_or(NotHeld::Foreign)?;
-        let (id, first) = rest.split_once(':').ok_or(NotHeld::Foreign)?;
-        let pop = match self.0.lock().leases.get(receipt) {
-            Some(lease) if lease.until > Instant::now() => lease.pop.clone(),
-            Some(_) => None,
+        let dated = DatedReceipt::read(receipt).ok_or(NotHeld::Foreign)?;
+        let (id, first) = dated.own.split_once(':').ok_or(NotHeld::Foreign)?;
+        let pop = match self.0.state(receipt, &dated) {
+            LeaseState::Lasts(pop) => pop,
             // A copy that has ended gave it; had it been extended, Azure would refuse it.
-            None => (until_ms > now_ms()).then(|| first.to_owned()),
+            LeaseState::AsGiven => first.to_owned(),
+            LeaseState::Over | LeaseState::Doubtful => return Err(NotHeld::Over),
         };
         let id = id.to_owned();
-        pop.map(|pop| Held { id, pop }).ok_or(NotHeld::Over)
+        Ok(Held { id, pop })
     }
 }
 
 /// The receipt of a delivery.
 pub(crate) fn receipt(id: &str, pop: &str, lease: Duration) -> String {
-    let lease = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
-    format!("{}:{id}:{pop}", now_ms().saturating_add(lease))
-}
-
-fn read(receipt: &str) -> Option<(u64, &str)> {
-    let (until, rest) = receipt.split_once(':')?;
-    Some((until.parse().ok()?, rest))
-}
-
-/// Unix time in milliseconds.
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+    DatedReceipt::write(format_args!("{id}:{pop}"), lease)
 }
 
 #[cfg(test)]
@@ -150,20 +90,6 @@ mod tests {
         assert_eq!(leases.held(&text), held("c"));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(leases.held(&text), Err(NotHeld::Over));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn ended_leases_are_forgotten() {
-        let leases = Leases::default();
-        for n in 0..10 * FEW {
-            leases.put(&n.to_string(), "", Duration::from_millis(10));
-            tokio::time::advance(Duration::from_millis(1)).await;
-        }
-        assert!(leases.0.lock().leases.len() <= FEW);
-        for n in 0..2 * MOST {
-            leases.put(&n.to_string(), "", LEASE);
-        }
-        assert!(leases.0.lock().leases.len() <= MOST);
     }
 
     #[test]

@@ -27,12 +27,15 @@
 //! is made longer. It lasts at most seven days. Any copy of the provider acknowledges a message and gives
 //! it back whose lease was not extended. All else is passed on to the copy that gave the message, which
 //! remembers it and what Azure calls it since its lease was extended. When that one has ended, what was
-//! extended or shall be rejected comes again when its lease ends.
+//! extended or shall be rejected comes again when its lease ends. So does what shall be rejected when that
+//! copy has given 128 MiB since, which is as much as it remembers for a link.
 //!
 //! # Dead letters
 //!
 //! The provider sends them to their queue before it deletes the message. A crash between the two
-//! leaves the message in both queues. A message of the dead-letter queue itself cannot be rejected.
+//! leaves the message in both queues. A message of the dead-letter queue itself cannot be rejected. What
+//! another program has sent may be too large with what a dead letter tells besides: it goes without its
+//! body then, whose size is in `dead-letter-size`, or without its attributes where these are larger.
 //!
 //! # Depth
 //!

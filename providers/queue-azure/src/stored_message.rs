@@ -68,7 +68,7 @@ impl Encoding {
             text = format!("{MARK}{}.", STANDARD.encode(head));
         }
         let room = most.saturating_sub(text.len()) / 4 * 3;
-        if message.body.len() > room {
+        if text.len() > most || message.body.len() > room {
             return Err(QueueError::TooLarge(room as u64));
         }
         match plain {
@@ -181,6 +181,13 @@ mod tests {
         };
         large.body.truncate(usize::try_from(room).unwrap());
         assert!(write(&large, MOST).unwrap().len() <= MOST);
+    }
+
+    #[test]
+    fn attributes_that_are_too_large_are_refused_without_a_body_too() {
+        let mut large = message(Vec::new());
+        large.attributes = vec![("a".to_owned(), "x".repeat(MOST))];
+        assert_eq!(write(&large, MOST), Err(QueueError::TooLarge(0)));
     }
 
     #[test]

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Method;
+use http::header::CONTENT_TYPE;
+use lattice_azure::AzureRequest;
 use lattice_provider_sdk::queue::{
-    DEAD_LETTER_ATTEMPTS, DEAD_LETTER_REASON, Delivery, Message, Outcome, QueueError, Queues,
-    ReceiveOptions,
+    DEAD_LETTER_ATTEMPTS, DEAD_LETTER_REASON, DEAD_LETTER_SIZE, Delivery, Message, Outcome,
+    QueueError, Queues, ReceiveOptions,
 };
 use lattice_provider_sdk::{Settings, Sharing};
 use lattice_services::{Kind, Service};
@@ -21,7 +25,7 @@ struct Azurite {
     service: Service,
 }
 
-async fn queues(service: &Service, values: &[(&str, &str)]) -> AzureQueues {
+fn read(service: &Service, values: &[(&str, &str)]) -> (AzureSettings, LinkSettings) {
     let url = format!("http://127.0.0.1:{}", service.ports()[1]);
     let own = [
         ("endpoint", url.as_str()),
@@ -31,6 +35,11 @@ async fn queues(service: &Service, values: &[(&str, &str)]) -> AzureQueues {
     let settings = Settings::from_texts(texts, []);
     let account = AzureSettings::read(&settings, |_| None).unwrap();
     let link = LinkSettings::read(&settings, &account).unwrap();
+    (account, link)
+}
+
+async fn queues(service: &Service, values: &[(&str, &str)]) -> AzureQueues {
+    let (account, link) = read(service, values);
     let sharing = Sharing::new();
     let make = || async { open(account.clone()) };
     AzureQueues::new(sharing.get(&account, make).await.unwrap(), link)
@@ -216,6 +225,33 @@ async fn rejected_messages_are_kept_with_the_reason() {
         (DEAD_LETTER_ATTEMPTS, "1"),
     ] {
         assert!(attributes.contains(&(name.to_owned(), value.to_owned())));
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_large_as_a_dead_letter_becomes_one_without_its_body() {
+    let azurite = azurite(&[]).await;
+    azurite.queues.open_own().await.unwrap();
+    // As another program sends it: as base64 it is larger than what Azure takes.
+    let body = "a b ".repeat(15_000);
+    let azure = open(read(&azurite.service, &[]).0).unwrap();
+    let mut asked = AzureRequest::new("send the message", Method::POST, "/default/messages");
+    asked.headers = vec![(CONTENT_TYPE, "application/xml".to_owned())];
+    let text = format!("<QueueMessage><MessageText>{body}x</MessageText></QueueMessage>");
+    asked.body = Bytes::from(text);
+    azure.ask(&asked).await.unwrap();
+    let got = azurite.one("default").await;
+    assert_eq!(got.message.body.len(), 60_001);
+    let reject = Outcome::Reject("it is bad".to_owned());
+    assert_eq!(azurite.settle("default", &got, reject).await, Ok(()));
+    let dead = azurite.one("default-dead").await;
+    assert!(dead.message.body.is_empty());
+    for (name, value) in [
+        (DEAD_LETTER_REASON, "it is bad"),
+        (DEAD_LETTER_SIZE, "60001"),
+    ] {
+        let told = (name.to_owned(), value.to_owned());
+        assert!(dead.message.attributes.contains(&told), "{name}");
     }
 }
 

@@ -7,7 +7,7 @@ use async_nats::jetstream::AckKind;
 use futures::StreamExt as _;
 use lattice_provider_sdk::queue::{
     Delivery, Depth, Message, Outcome, QueueError, Queues, ReceiptKey, ReceiveOptions, Sent,
-    dead_letter,
+    dead_letter, smaller_dead_letter,
 };
 use lattice_provider_sdk::{Features, LinkError, Shared, chain};
 use tokio::time::Instant;
@@ -231,16 +231,36 @@ impl NatsQueues {
         let raw = raw.map_err(|error| QueueError::unavailable(chain(&error)))?;
         let stored = raw.time.unix_timestamp_nanos();
         let message = stored_message::read(Some(&raw.headers), raw.payload);
-        let letter = dead_letter(message, &queue.name, lease.attempt, why);
+        let mut letter = dead_letter(message, &queue.name, lease.attempt, why);
         let grave = self.grave(&dead).await?;
-        let mut headers = stored_message::headers(&letter);
         // A queue that was made again counts from 1 again.
         let id = format!("dead-{}-{}-{stored}", queue.stream_name(), lease.sequence);
-        headers.insert(DEDUP_ID, id.as_str());
-        headers.insert(MOVED_ID, id.as_str());
+        let mut left_out = Vec::new();
+        while let Err(error) = self.store_dead(&grave, &letter, &id).await {
+            letter = smaller_dead_letter(letter, error, &mut left_out)?;
+        }
+        if !left_out.is_empty() {
+            let queue = queue.name.as_str();
+            let what = "a dead letter is kept without what its queue did not take";
+            tracing::error!(queue, ?left_out, "{what}");
+        }
+        Ok(())
+    }
+
+    async fn store_dead(
+        &self,
+        grave: &Queue,
+        letter: &Message,
+        id: &str,
+    ) -> Result<(), QueueError> {
         let wire = &self.cluster.wire;
-        let stored = wire.publish(grave.subject(None), headers, letter.body, grave.most(wire));
-        self.noted(&grave, stored.await).map(drop)
+        let mut headers = stored_message::headers(letter);
+        headers.insert(DEDUP_ID, id);
+        headers.insert(MOVED_ID, id);
+        let (body, most) = (letter.body.clone(), grave.most(wire));
+        stored_message::fits(&headers, body.len(), most)?;
+        let stored = wire.publish(grave.subject(None), headers, body, most);
+        self.noted(grave, stored.await).map(drop)
     }
 
     /// The dead-letter queue, which has no limits of its own unless it was there before.

@@ -51,7 +51,9 @@
 //! # Dead letters
 //!
 //! A dead letter is longer than its message. So the largest message is 4 KiB smaller than what the
-//! server takes. The dead-letter queue has no limits of its own when it is made by a link.
+//! server takes. The dead-letter queue has no limits of its own when it is made by a link. What another
+//! program has sent may be larger: its dead letter goes without the body, whose size is in
+//! `dead-letter-size`, or without its attributes where these are larger.
 //!
 //! # Depth
 //!

@@ -8,23 +8,26 @@ use lapin::message::Delivery as Incoming;
 use lapin::options::BasicAckOptions;
 use lattice_provider_sdk::queue::{
     Delivery, Depth, Message, Outcome, QueueError, Queues, ReceiptKey, ReceiveOptions, Sent,
-    dead_letter,
+    dead_letter, stripped_dead_letter,
 };
 use lattice_provider_sdk::{Features, LinkError, LinkKey, Shared};
 use tokio::time::Instant;
 
+use crate::intake_line::IntakeLine;
 use crate::leases::{LONGEST, Lease, fresh};
-use crate::line::{self, Line, answered};
+use crate::line::{self, answered};
 use crate::queue::{Queue, ready};
 use crate::rabbit::Rabbit;
 use crate::receive::receive;
 use crate::room::Room;
 use crate::settings::{Create, LinkSettings};
-use crate::store::{self, nothing_said, parcel};
+use crate::store::{self, MORE_AGAIN, nothing_said, packed, parcel};
 use crate::stored_message::{self, History, Seen};
 
 /// How many messages of one `send-many` are on their way at once.
 const AT_ONCE: usize = 256;
+/// Why a message is a dead letter that was to come again.
+const TOO_LARGE: &str = "it cannot be sent again: its headers are as large as RabbitMQ takes them";
 /// The longest delay: what is checked before.
 const LONGEST_DELAY_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 
@@ -49,7 +52,7 @@ impl RabbitQueues {
     pub(crate) async fn check(&self) -> Result<(), LinkError> {
         let own = &self.settings.own;
         let looked = async {
-            let line = self.rabbit.line()?;
+            let line = self.rabbit.lines.intake_of_both()?;
             let queue = self.queue(&line, own).await?;
             let looked = answered(ready(&line.connection, &queue.name)).await;
             if looked.as_ref().err() == Some(&QueueError::NoSuchQueue) {
@@ -68,6 +71,13 @@ impl RabbitQueues {
         })
     }
 
+    /// Whether RabbitMQ takes messages at the moment.
+    pub(crate) fn check_sending(&self) -> Result<(), LinkError> {
+        let line = self.rabbit.lines.publishing();
+        let checked = line.map(drop);
+        checked.map_err(|error| LinkError::unavailable(error.text()))
+    }
+
     pub(crate) fn features(&self) -> Features {
         Features::new()
             .with("consistency", "strong")
@@ -84,7 +94,7 @@ impl RabbitQueues {
             .with("depth", "ready-only")
     }
 
-    async fn queue(&self, line: &Line, name: &str) -> Result<Arc<Queue>, QueueError> {
+    async fn queue(&self, line: &IntakeLine, name: &str) -> Result<Arc<Queue>, QueueError> {
         line.queue(name, self.settings.creates(name)).await
     }
 
@@ -104,13 +114,7 @@ impl RabbitQueues {
         }
     }
 
-    fn lease(
-        &self,
-        line: &Arc<Line>,
-        queue: &Arc<Queue>,
-        incoming: Incoming,
-        lease: Duration,
-    ) -> Delivery {
+    fn lease(&self, queue: &Arc<Queue>, incoming: Incoming, lease: Duration) -> Delivery {
         let seen = match (incoming.redelivered, self.settings.queue.quorum) {
             (false, _) => Seen::Never,
             (true, true) => Seen::Counted,
@@ -129,7 +133,7 @@ impl RabbitQueues {
         };
         let held = Lease {
             _share: self.room.share(body.len()),
-            line: Arc::downgrade(line),
+            lines: Arc::downgrade(&self.rabbit.lines),
             queue: Arc::clone(queue),
             acker: incoming.acker,
             properties: incoming.properties,
@@ -151,28 +155,48 @@ impl RabbitQueues {
         })
     }
 
-    async fn bury(&self, line: &Line, lease: &Lease, why: &str) -> Result<(), QueueError> {
+    /// Has a message come again. One that cannot would come for ever where the server does not count, and is
+    /// a dead letter instead.
+    async fn again(&self, lease: &Lease, delay: Duration) -> Result<(), QueueError> {
+        match store::again(&self.rabbit.lines, lease, lease.attempt, delay).await {
+            Err(QueueError::TooLarge(_)) if !self.is_dead_letter_queue(&lease.queue.name) => {
+                self.bury(lease, TOO_LARGE).await
+            }
+            done => done,
+        }
+    }
+
+    async fn bury(&self, lease: &Lease, why: &str) -> Result<(), QueueError> {
+        let lines = &self.rabbit.lines;
+        let line = lines.publishing()?;
         let queue = &lease.queue.name;
         let dead = self.settings.dead(queue);
         let create = self.settings.create != Create::No;
         let create = create.then(|| self.settings.queue.unlimited());
-        let grave = line
-            .queue(&dead, create)
-            .await
-            .map_err(|error| match error {
-                QueueError::NoSuchQueue => QueueError::unsupported(format!(
-                    "dead-letter: there is no queue `{dead}`, and the link creates none"
-                )),
-                error => error,
-            })?;
+        let grave = lines.intake()?.queue(&dead, create).await;
+        let grave = grave.map_err(|error| match error {
+            QueueError::NoSuchQueue => QueueError::unsupported(format!(
+                "dead-letter: there is no queue `{dead}`, and the link creates none"
+            )),
+            error => error,
+        })?;
         grave.lasting().await;
         let message = stored_message::read(&lease.properties, lease.body.clone());
-        let message = dead_letter(message, queue, lease.attempt, why);
+        let letter = dead_letter(message, queue, lease.attempt, why);
         let history = History {
             attempts: 0,
             ..lease.history.clone()
         };
-        store::store(line, &grave.name, parcel(message, &history)).await
+        let mut sent = parcel(letter.clone(), &history);
+        let is_stripped = !line.takes(&sent.properties, 0);
+        if is_stripped {
+            sent = parcel(stripped_dead_letter(letter), &history);
+        }
+        store::store(lines, &grave.name, sent).await?;
+        if is_stripped {
+            tracing::error!(queue, "a dead letter is too large: lost its attributes");
+        }
+        Ok(())
     }
 }
 
@@ -196,15 +220,17 @@ impl Queues for RabbitQueues {
 
     async fn send(&self, queue: &str, message: Message, delay: Duration) -> Sent {
         self.possible(&message)?;
-        let line = self.rabbit.line()?;
-        let queue = self.queue(&line, queue).await?;
+        let lines = &self.rabbit.lines;
+        let line = lines.publishing()?;
         let history = History::new(fresh());
-        let parcel = parcel(message, &history);
+        let parcel = packed(&line, message, &history)?;
+        let intake = lines.intake()?;
+        let queue = self.queue(&intake, queue).await?;
         if delay.is_zero() {
             queue.lasting().await;
-            store::store(&line, &queue.name, parcel).await?;
+            store::store(lines, &queue.name, parcel).await?;
         } else {
-            store::hold(&line, &queue, parcel, delay).await?;
+            store::hold(lines, &queue, parcel, delay).await?;
         }
         Ok(history.id)
     }
@@ -214,16 +240,25 @@ impl Queues for RabbitQueues {
         queue: &str,
         messages: Vec<Message>,
     ) -> Result<Vec<Sent>, QueueError> {
-        let line = self.rabbit.line()?;
-        self.queue(&line, queue).await?.lasting().await;
+        let lines = &self.rabbit.lines;
+        let line = lines.publishing()?;
+        let intake = lines.intake()?;
+        let there = self.queue(&intake, queue).await?;
+        there.lasting().await;
         let mut sent: Vec<Sent> = Vec::with_capacity(messages.len());
         let mut parcels = Vec::new();
         for message in messages {
             let history = History::new(fresh());
-            sent.push(self.possible(&message).map(|()| history.id.clone()));
-            if sent.last().is_some_and(Result::is_ok) {
-                parcels.push(parcel(message, &history));
-            }
+            let possible = self.possible(&message);
+            sent.push(
+                match possible.and_then(|()| packed(&line, message, &history)) {
+                    Ok(parcel) => {
+                        parcels.push(parcel);
+                        Ok(history.id)
+                    }
+                    Err(error) => Err(error),
+                },
+            );
         }
         let mut stored = Vec::with_capacity(parcels.len());
         let mut parcels = parcels.into_iter().peekable();
@@ -259,8 +294,9 @@ impl Queues for RabbitQueues {
         queue: &str,
         want: ReceiveOptions,
     ) -> Result<Vec<Delivery>, QueueError> {
-        let line = self.rabbit.line()?;
+        let line = self.rabbit.lines.intake()?;
         let queue = self.queue(&line, queue).await?;
+        let channel = queue.channel(&line).await?;
         let until = Instant::now() + want.wait;
         if self.room.is_full() {
             self.rabbit.leases.forget_lost();
@@ -272,20 +308,20 @@ impl Queues for RabbitQueues {
             wait: until.saturating_duration_since(Instant::now()),
             ..want
         };
-        let got = receive(&queue, want, room).await?.take().into_iter();
+        let got = receive(&queue, channel, want, room).await?;
+        let got = got.take().into_iter();
         Ok(got
-            .map(|incoming| self.lease(&line, &queue, incoming, want.lease))
+            .map(|incoming| self.lease(&queue, incoming, want.lease))
             .collect())
     }
 
     async fn settle(&self, queue: &str, receipt: &str, how: Outcome) -> Result<(), QueueError> {
-        let line = self.rabbit.line()?;
+        let line = self.rabbit.lines.intake()?;
         self.taken(queue, receipt)?.settle(&line, how).await
     }
 
     async fn give_back(&self, queue: &str, receipt: &str) -> Result<(), QueueError> {
-        let line = self.rabbit.line()?;
-        self.taken(queue, receipt)?.give_back(&line).await
+        self.taken(queue, receipt)?.give_back().await
     }
 
     async fn extend(&self, queue: &str, receipt: &str, lease: Duration) -> Result<(), QueueError> {
@@ -306,7 +342,7 @@ impl Queues for RabbitQueues {
     }
 
     async fn depth(&self, queue: &str) -> Result<Depth, QueueError> {
-        let line = self.rabbit.line()?;
+        let line = self.rabbit.lines.intake()?;
         let queue = self.queue(&line, queue).await?;
         let count = |name: String| {
             let line = Arc::clone(&line);
@@ -343,22 +379,24 @@ impl Drop for Taken<'_> {
 }
 
 impl Taken<'_> {
-    async fn settle(self, line: &Line, how: Outcome) -> Result<(), QueueError> {
+    async fn settle(self, line: &IntakeLine, how: Outcome) -> Result<(), QueueError> {
         let Some(lease) = &self.lease else {
             return Err(QueueError::ReceiptExpired);
         };
-        let is_quorum = self.queues.settings.queue.quorum;
+        let is_counted = self.queues.settings.queue.quorum
+            && !lease.is_worn()
+            && line.takes(&lease.properties, MORE_AGAIN);
         let gives_back = match how {
             Outcome::Ack => false,
             // A quorum queue counts what is given back.
-            Outcome::Retry(None | Some(0)) if is_quorum && !lease.is_worn() => true,
+            Outcome::Retry(None | Some(0)) if is_counted => true,
             Outcome::Retry(delay) => {
                 let delay = Duration::from_millis(delay.unwrap_or(0).into());
-                store::again(line, lease, lease.attempt, delay).await?;
+                self.queues.again(lease, delay).await?;
                 false
             }
             Outcome::Reject(why) => {
-                self.queues.bury(line, lease, &why).await?;
+                self.queues.bury(lease, &why).await?;
                 false
             }
         };
@@ -367,12 +405,13 @@ impl Taken<'_> {
 
     /// Has the message come again as if this delivery had not been. The server would count it, so it is
     /// sent again.
-    async fn give_back(self, line: &Line) -> Result<(), QueueError> {
+    async fn give_back(self) -> Result<(), QueueError> {
         let Some(lease) = &self.lease else {
             return Err(QueueError::ReceiptExpired);
         };
         let before = lease.attempt.saturating_sub(1);
-        store::again(line, lease, before, Duration::ZERO).await?;
+        let lines = &self.queues.rabbit.lines;
+        store::again(lines, lease, before, Duration::ZERO).await?;
         self.end(false).await
     }
 

@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::line::Line;
 use crate::queue::Queue;
+use crate::rabbit::Lines;
 use crate::room::Share;
 use crate::store;
 use crate::stored_message::History;
@@ -28,6 +28,9 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(25 * 60);
 /// others are for what goes back unseen: with its connection, or when nobody waits for it any more.
 const MOST_RETURNED: u32 = 15;
 
+/// How often it is looked whether the server takes messages again.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
 /// How messages go back.
 pub(crate) const REQUEUE: BasicNackOptions = BasicNackOptions {
     multiple: false,
@@ -37,7 +40,7 @@ pub(crate) const REQUEUE: BasicNackOptions = BasicNackOptions {
 /// One message that somebody has.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    pub(crate) line: Weak<Line>,
+    pub(crate) lines: Weak<Lines>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) acker: Acker,
     pub(crate) properties: BasicProperties,
@@ -63,20 +66,36 @@ impl Lease {
         here.saturating_sub(1) >= MOST_RETURNED
     }
 
+    /// What a message is sent again over that is not to go back, once the server takes messages: one that
+    /// goes back while it takes none, which may be for long, is dropped at last.
+    async fn to_send_again(&self) -> Option<Arc<Lines>> {
+        let latest = self.since + LONGEST;
+        while self.is_worn() && self.queue.is_open() && Instant::now() < latest {
+            let lines = self.lines.upgrade()?;
+            if lines.publishing().is_ok() {
+                return Some(lines);
+            }
+            drop(lines);
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        None
+    }
+
     /// Has the message come again after its lease. One whose channel is gone comes by itself.
     async fn end(&self) {
-        if self.is_worn()
-            && self.queue.is_open()
-            && let Some(line) = self.line.upgrade()
-            && store::again(&line, self, self.attempt, Duration::ZERO)
-                .await
-                .is_ok()
-        {
-            // When that cannot be said, the message comes twice.
-            self.acker.ack(BasicAckOptions::default()).await.ok();
-        } else {
-            self.give_back().await;
+        while let Some(lines) = self.to_send_again().await {
+            match store::again(&lines, self, self.attempt, Duration::ZERO).await {
+                Ok(()) => {
+                    // When that cannot be said, the message comes twice.
+                    self.acker.ack(BasicAckOptions::default()).await.ok();
+                    return;
+                }
+                // A server says that it takes nothing only when it is sent something.
+                Err(QueueError::Unavailable(_)) if lines.publishing().is_err() => {}
+                Err(_) => break,
+            }
         }
+        self.give_back().await;
     }
 }
 

@@ -49,10 +49,29 @@
 //! would delete what is in them; those of a queue that is gone can be deleted when `rabbitmqctl
 //! list_queues name messages` shows nothing in them.
 //!
+//! # A server that is short of memory or disk
+//!
+//! RabbitMQ reads nothing then from connections that publish. So each server has two connections: one
+//! publishes, and the other receives, settles and looks queues up, so that queues go on being emptied. What is
+//! sent meanwhile is refused as unavailable at once, and so is what has a message sent again: a rejection, a
+//! retry with a delay, and any retry in a classic queue. A message that has come back 15 times, which has to be
+//! sent again, is kept meanwhile when its lease ends. The link of a component that sends is failed.
+//!
+//! # Channels
+//!
+//! A queue has a channel of its own while messages of it are received, and while they are leased. One
+//! connection has at most 1024 of them, or half of what the server lets a connection have; those that nobody
+//! uses are closed when others need one. While messages of so many queues are leased, receives from others are
+//! refused as unavailable. Sending needs none.
+//!
 //! # Dead letters
 //!
 //! A message that is rejected is confirmed in the dead-letter queue before it is acknowledged in its
 //! own. A provider that dies in between leaves it in both.
+//!
+//! The headers of a message have to fit into one frame, 128 KiB by default, with 4 KiB to spare for what
+//! comes to them later; attributes that do not are refused as invalid. A message of another program with
+//! larger ones becomes a dead letter without them, also where it was to come again.
 //!
 //! # What is not there
 //!
@@ -62,6 +81,7 @@
 
 mod backend;
 mod hold;
+mod intake_line;
 mod leases;
 mod line;
 mod provider;

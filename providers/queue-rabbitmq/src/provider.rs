@@ -5,21 +5,21 @@ use std::sync::Arc;
 use lattice_core::StringMap;
 use lattice_provider_sdk::queue::{NewLink, QueueLinks};
 use lattice_provider_sdk::{
-    ConfigChange, Features, LinkError, Provider, ProviderLink, Session, Settings, Sharing,
-    StartError, async_trait, chain,
+    ConfigChange, Features, LinkError, LinkRole, Provider, ProviderLink, Session, Settings,
+    Sharing, StartError, async_trait, chain,
 };
+use lattice_rabbitmq::{ConnectError, RabbitSettings};
 use tokio::time::Instant;
 
 use crate::backend::RabbitQueues;
-use crate::line::ConnectError;
 use crate::rabbit::Rabbit;
-use crate::settings::{LinkSettings, ServerSettings};
+use crate::settings::LinkSettings;
 
 /// Queues in RabbitMQ.
 #[derive(Debug)]
 pub struct QueueRabbitmq {
     session: Session,
-    rabbits: Sharing<ServerSettings, Rabbit>,
+    rabbits: Sharing<RabbitSettings, Rabbit>,
     links: QueueLinks<RabbitQueues>,
 }
 
@@ -73,9 +73,14 @@ impl Provider for QueueRabbitmq {
     }
 
     async fn check_link(&self, link: &ProviderLink) -> Result<(), LinkError> {
-        match self.links.of(link) {
-            Some(queues) => queues.check().await,
-            None => Ok(()),
+        let Some(queues) = self.links.of(link) else {
+            return Ok(());
+        };
+        queues.check().await?;
+        match link.role {
+            LinkRole::Target => queues.check_sending(),
+            // What it takes is handled all the same.
+            LinkRole::Source => Ok(()),
         }
     }
 

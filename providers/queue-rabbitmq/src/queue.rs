@@ -6,10 +6,11 @@ use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{Channel, Connection, ErrorKind};
 use lattice_provider_sdk::chain;
 use lattice_provider_sdk::queue::QueueError;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit};
 use tokio::time::{Duration, Instant, sleep_until};
 
-use crate::line::lost;
+use crate::intake_line::IntakeLine;
+use crate::line::{answered, lost};
 use crate::settings::QueueSettings;
 
 /// How old a quorum queue has to be before messages are kept in it. RabbitMQ notes some time after it has made
@@ -22,15 +23,36 @@ pub(crate) const LASTS_AFTER: Duration = Duration::from_millis(1500);
 #[derive(Debug)]
 pub(crate) struct Queue {
     pub(crate) name: String,
-    pub(crate) channel: Channel,
+    /// Opened when its messages are first wanted: a connection has few channels, and there may be many
+    /// queues that are only sent to.
+    receiving: OnceCell<Receiving>,
     /// Held while messages are fetched one by one.
     pub(crate) fetching: Mutex<()>,
     /// From when on it keeps what the server has confirmed.
     lasts: Instant,
 }
 
+/// The channel of a queue, with its place among those of the connection.
+#[derive(Debug)]
+struct Receiving {
+    channel: Channel,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Receiving {
+    async fn open(line: &IntakeLine) -> Result<Self, QueueError> {
+        let place = line.channel_place()?;
+        let channel = line.connection.create_channel().await.map_err(lost)?;
+        sync(&channel).await?;
+        Ok(Self {
+            channel,
+            _place: place,
+        })
+    }
+}
+
 impl Queue {
-    /// Opens a queue, and creates it as `create` says when it is missing.
+    /// Looks a queue up, and creates it as `create` says when it is missing.
     pub(crate) async fn open(
         connection: &Connection,
         name: &str,
@@ -47,11 +69,9 @@ impl Queue {
             }
             (looked, _) => drop(looked?),
         }
-        let channel = connection.create_channel().await.map_err(lost)?;
-        sync(&channel).await?;
         Ok(Self {
             name: name.to_owned(),
-            channel,
+            receiving: OnceCell::new(),
             fetching: Mutex::default(),
             lasts,
         })
@@ -62,13 +82,30 @@ impl Queue {
         sleep_until(self.lasts).await;
     }
 
+    /// Whether it keeps by now what the server has confirmed.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.lasts <= Instant::now()
+    }
+
+    /// The channel that has its deliveries.
+    pub(crate) async fn channel(&self, line: &IntakeLine) -> Result<Channel, QueueError> {
+        let receiving = self.receiving.get_or_try_init(|| Receiving::open(line));
+        let receiving = answered(receiving).await?;
+        Ok(receiving.channel.clone())
+    }
+
+    /// Whether who has its messages still has them.
     pub(crate) fn is_open(&self) -> bool {
-        self.channel.status().connected()
+        let receiving = self.receiving.get();
+        receiving.is_none_or(|receiving| receiving.channel.status().connected())
     }
 
     /// Waits until the server has done what was said on the channel before.
     pub(crate) async fn sync(&self) -> Result<(), QueueError> {
-        sync(&self.channel).await
+        match self.receiving.get() {
+            Some(receiving) => sync(&receiving.channel).await,
+            None => Ok(()),
+        }
     }
 }
 

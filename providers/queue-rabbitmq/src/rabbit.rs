@@ -1,84 +1,72 @@
-//! A server, connected to again and again.
+//! A server, with what its links have there.
 
+use std::future::ready;
 use std::sync::Arc;
-use std::time::Duration;
 
 use lattice_provider_sdk::queue::QueueError;
-use lattice_provider_sdk::{Backoff, chain};
-use tokio::sync::watch;
-use tokio_util::task::AbortOnDropHandle;
+use lattice_rabbitmq::{ConnectError, KeptLine, RabbitSettings};
 
+use crate::intake_line::IntakeLine;
 use crate::leases::Leases;
-use crate::line::{ConnectError, Line};
+use crate::line::Line;
 use crate::room::Rooms;
-use crate::settings::ServerSettings;
 
-/// How often it is looked whether the connection is still there.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// The first and the longest pause before it is made again.
-const PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-
-/// The line that is there now, or why there is none.
-type Now = Result<Arc<Line>, String>;
-
-/// A server, connected to again and again.
+/// A server, with what its links have of it.
 #[derive(Debug)]
 pub(crate) struct Rabbit {
     pub(crate) leases: Leases,
     pub(crate) rooms: Rooms,
-    now: watch::Receiver<Now>,
-    _keeper: AbortOnDropHandle<()>,
+    pub(crate) lines: Arc<Lines>,
 }
 
 impl Rabbit {
     /// Connects as `name`.
     pub(crate) async fn connect(
-        settings: &ServerSettings,
+        settings: &RabbitSettings,
         name: &str,
     ) -> Result<Self, ConnectError> {
-        let line = Arc::new(Line::open(settings, name).await?);
-        let (sender, now) = watch::channel(Ok(Arc::clone(&line)));
-        let keeper = keep(settings.clone(), name.to_owned(), line, sender);
         Ok(Self {
             leases: Leases::new(),
             rooms: Rooms::default(),
-            now,
-            _keeper: AbortOnDropHandle::new(tokio::spawn(keeper)),
+            lines: Arc::new(Lines::open(settings, name).await?),
         })
-    }
-
-    /// The line that is there now.
-    pub(crate) fn line(&self) -> Result<Arc<Line>, QueueError> {
-        let gone = |why: &str| QueueError::unavailable(why.to_owned());
-        match &*self.now.borrow() {
-            Ok(line) if line.is_up() => Ok(Arc::clone(line)),
-            Ok(_) => Err(gone("lost the connection to RabbitMQ")),
-            Err(why) => Err(gone(why)),
-        }
     }
 }
 
-/// Connects again when the line is lost; never ends.
-async fn keep(settings: ServerSettings, name: String, first: Arc<Line>, now: watch::Sender<Now>) {
-    let mut line = first;
-    loop {
-        while line.is_up() {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        tracing::warn!("lost the connection to RabbitMQ, connecting again");
-        drop(now.send_replace(Err("lost the connection to RabbitMQ".into())));
-        drop(line);
-        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
-        line = loop {
-            match Line::open(&settings, &name).await {
-                Ok(line) => break Arc::new(line),
-                Err(error) => {
-                    drop(now.send_replace(Err(chain(&error))));
-                    tokio::time::sleep(backoff.delay()).await;
-                }
-            }
-        };
-        drop(now.send_replace(Ok(Arc::clone(&line))));
+/// The two connections to a server, made again and again.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    publishing: KeptLine<Line>,
+    intake: KeptLine<IntakeLine>,
+}
+
+impl Lines {
+    async fn open(settings: &RabbitSettings, name: &str) -> Result<Self, ConnectError> {
+        let sending = |connection| ready(Ok(Line::on(connection)));
+        let taking = |connection| ready(Ok(IntakeLine::on(connection)));
+        let names = ["publishes", "consumes"].map(|what| format!("{name} {what}"));
+        let (publishing, intake) = tokio::try_join!(
+            KeptLine::open(settings, &names[0], sending),
+            KeptLine::open(settings, &names[1], taking),
+        )?;
+        Ok(Self { publishing, intake })
+    }
+
+    /// The line that publishes, if there is one now and the server takes messages.
+    pub(crate) fn publishing(&self) -> Result<Arc<Line>, QueueError> {
+        let line = self.publishing.now().map_err(QueueError::unavailable)?;
+        line.check()?;
+        Ok(line)
+    }
+
+    /// The line for all else, if there is one now.
+    pub(crate) fn intake(&self) -> Result<Arc<IntakeLine>, QueueError> {
+        self.intake.now().map_err(QueueError::unavailable)
+    }
+
+    /// The same, if the other one is there too.
+    pub(crate) fn intake_of_both(&self) -> Result<Arc<IntakeLine>, QueueError> {
+        drop(self.publishing.now().map_err(QueueError::unavailable)?);
+        self.intake()
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use lapin::Channel;
 use lapin::message::Delivery;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicGetOptions};
 use lapin::types::FieldTable;
@@ -91,6 +92,7 @@ impl Bounds<'_> {
 /// soon after the wait.
 pub(crate) async fn receive(
     queue: &Arc<Queue>,
+    channel: Channel,
     want: ReceiveOptions,
     room: usize,
 ) -> Result<Got, QueueError> {
@@ -99,7 +101,7 @@ pub(crate) async fn receive(
     let left = CancellationToken::new();
     let _leaves = left.clone().drop_guard();
     tokio::spawn(async move {
-        let got = get(&queue, want, room, &left).await;
+        let got = get(&queue, &channel, want, room, &left).await;
         // Dropped when nobody waits.
         sender.send(got).ok();
     });
@@ -114,6 +116,7 @@ pub(crate) async fn receive(
 
 async fn get(
     queue: &Queue,
+    channel: &Channel,
     want: ReceiveOptions,
     room: usize,
     left: &CancellationToken,
@@ -126,7 +129,7 @@ async fn get(
         left,
     };
     let mut got = Got::default();
-    fetch(queue, &bounds, &mut got).await?;
+    fetch(queue, channel, &bounds, &mut got).await?;
     if got.0.is_empty() && Instant::now() < until && !left.is_cancelled() {
         let wait = async {
             tokio::select! {
@@ -134,17 +137,22 @@ async fn get(
                 () = sleep_until(until) => {}
             }
         };
-        wait_for_one(queue, wait, &mut got).await?;
+        wait_for_one(queue, channel, wait, &mut got).await?;
         if !got.0.is_empty() {
             // What came first is not lost when asking for more fails.
-            fetch(queue, &bounds, &mut got).await.ok();
+            fetch(queue, channel, &bounds, &mut got).await.ok();
         }
     }
     Ok(got)
 }
 
 /// Takes what is there, within the bounds.
-async fn fetch(queue: &Queue, bounds: &Bounds<'_>, got: &mut Got) -> Result<(), QueueError> {
+async fn fetch(
+    queue: &Queue,
+    channel: &Channel,
+    bounds: &Bounds<'_>,
+    got: &mut Got,
+) -> Result<(), QueueError> {
     let Some(_one_at_a_time) = bounds.turn(&queue.fetching).await? else {
         return Ok(());
     };
@@ -152,7 +160,7 @@ async fn fetch(queue: &Queue, bounds: &Bounds<'_>, got: &mut Got) -> Result<(), 
     while bounds.allow(got.0.len(), got.bytes(), until) {
         let options = BasicGetOptions::default();
         // Not cut off in the middle: nobody would have what it gets.
-        let next = queue.channel.basic_get(queue.name.as_str().into(), options);
+        let next = channel.basic_get(queue.name.as_str().into(), options);
         match next.await {
             Ok(Some(message)) => got.0.push(message.delivery),
             Ok(None) => break,
@@ -166,11 +174,12 @@ async fn fetch(queue: &Queue, bounds: &Bounds<'_>, got: &mut Got) -> Result<(), 
 /// Waits for one message until `over`: the channel lets each consumer have one at a time.
 async fn wait_for_one(
     queue: &Queue,
+    channel: &Channel,
     over: impl Future<Output = ()>,
     got: &mut Got,
 ) -> Result<(), QueueError> {
     let tag = format!("lattice-{}", fresh());
-    let consume = queue.channel.basic_consume(
+    let consume = channel.basic_consume(
         queue.name.as_str().into(),
         tag.as_str().into(),
         BasicConsumeOptions::default(),
@@ -182,9 +191,7 @@ async fn wait_for_one(
         next = consumer.next() => got.0.extend(next.and_then(Result::ok)),
         () = over => {}
     }
-    let cancelled = queue
-        .channel
-        .basic_cancel(tag.as_str().into(), BasicCancelOptions::default());
+    let cancelled = channel.basic_cancel(tag.as_str().into(), BasicCancelOptions::default());
     cancelled.await.map_err(lost).ok();
     // What was on its way when it was cancelled is there by now.
     let rest = Duration::from_millis(100);

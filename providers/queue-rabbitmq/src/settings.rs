@@ -15,24 +15,12 @@
 //! | `max_bytes` | the most bytes; more are refused | no limit |
 //! | `max_message_bytes` | the largest body | 16777216 |
 
-use lapin::uri::{AMQPScheme, AMQPUri};
-use lattice_core::provider::SecretText;
 use lattice_provider_sdk::queue::dead_name;
 use lattice_provider_sdk::{LinkError, Settings};
+use lattice_rabbitmq::RabbitSettings;
 
-/// How often each side lets the other know that it is there, in seconds.
-const HEARTBEAT: u16 = 10;
 /// The largest body that a server takes by default.
 const LARGEST: usize = 128 << 20;
-
-/// A server and who connects to it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ServerSettings {
-    url: SecretText,
-    login: Option<(String, SecretText)>,
-    /// Certificates to trust besides those of the system.
-    pub authority: Option<SecretText>,
-}
 
 /// Which queues are created when they are missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +60,7 @@ impl QueueSettings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkSettings {
     /// The server behind it.
-    pub server: ServerSettings,
+    pub server: RabbitSettings,
     /// The link's own queue.
     pub own: String,
     /// Where dead letters go, if that was said.
@@ -103,7 +91,7 @@ impl LinkSettings {
         };
         let kinds = [("quorum", true), ("classic", false)];
         Ok(Self {
-            server: ServerSettings::read(settings)?,
+            server: RabbitSettings::read(settings)?,
             own: settings
                 .text("queue")
                 .unwrap_or("default")
@@ -137,58 +125,6 @@ impl LinkSettings {
             Create::Own if is_grave => Some(self.queue.unlimited()),
             Create::Own | Create::No => None,
         }
-    }
-}
-
-impl ServerSettings {
-    fn read(settings: &Settings) -> Result<Self, LinkError> {
-        let usual = || SecretText::new("amqp://guest:guest@127.0.0.1:5672/%2f");
-        let authority = match (settings.secret("tls_ca"), settings.text("tls_ca_file")) {
-            (Some(_), Some(_)) => {
-                let what = "there are both `tls_ca` and `tls_ca_file`, expected one of them";
-                return Err(LinkError::invalid(what));
-            }
-            (None, Some(path)) => {
-                let pem = std::fs::read_to_string(path).map_err(|e| {
-                    LinkError::invalid_because(format!("could not read `tls_ca_file`, `{path}`"), e)
-                })?;
-                Some(SecretText::new(pem))
-            }
-            (text, None) => text,
-        };
-        let password = settings.secret("password");
-        let password = password.unwrap_or_else(|| SecretText::new(""));
-        let user = settings.text("username").map(str::to_owned);
-        let read = Self {
-            url: settings.secret("url").unwrap_or_else(usual),
-            login: user.map(|user| (user, password)),
-            authority,
-        };
-        let is_plain = read.uri()?.scheme != AMQPScheme::AMQPS;
-        if read.authority.is_some() && is_plain {
-            let what = "there are certificates, but `url` does not begin with `amqps://`";
-            return Err(LinkError::invalid(what));
-        }
-        Ok(read)
-    }
-
-    /// The address with the login.
-    ///
-    /// # Errors
-    ///
-    /// [`LinkError::Invalid`] when the address cannot be read; it is not shown, as it may have a
-    /// password.
-    pub fn uri(&self) -> Result<AMQPUri, LinkError> {
-        let mut uri: AMQPUri = self.url.expose().trim().parse().map_err(|_| {
-            let expected = "an address like `amqp://user:password@host:5672/vhost`";
-            LinkError::invalid(format!("`url` cannot be read, expected {expected}"))
-        })?;
-        if let Some((user, password)) = &self.login {
-            uri.authority.userinfo.username = user.clone();
-            uri.authority.userinfo.password = password.expose().to_owned();
-        }
-        uri.query.heartbeat.get_or_insert(HEARTBEAT);
-        Ok(uri)
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_provider_sdk::queue::{
-    Delivery, DeliveryAction, Depth, Message, Outcome, QueueError, Queues, ReceiptKey,
-    ReceiveOptions, Remembered, RemoteSettle, Sent, dead_letter,
+    DatedReceipt, Delivery, DeliveryAction, Depth, LeaseState, LeaseTable, Message, Outcome,
+    QueueError, Queues, ReceiptKey, ReceiveOptions, Remembered, RemoteSettle, Sent,
 };
 use lattice_provider_sdk::{Features, LinkError, Shared, chain};
 use serde_json::{Value, json};
@@ -13,7 +13,6 @@ use tokio::time::Instant;
 
 use crate::client::{Again, Sqs};
 use crate::error::by_code;
-use crate::leases::{Leases, Receipt, State};
 use crate::queues::QueueTable;
 use crate::settings::LinkSettings;
 use crate::stored_message::{self, BATCH, Letter};
@@ -25,10 +24,9 @@ const LONGEST_DELAY: Duration = Duration::from_secs(900);
 /// The pause between looks within the last second of a wait, which SQS does not count in parts.
 const LOOK: Duration = Duration::from_millis(200);
 /// How many bytes of messages are remembered for the case that they are rejected.
-const REMEMBERED: usize = 32 << 20;
-/// Why a message is not rejected.
-const UNKNOWN: &str = "the copy of the provider that gave the message has ended, or the link there, \
-    and only that one could reject it; it comes again when its lease ends";
+const REMEMBERED: usize = 128 << 20;
+/// How many bytes one receive takes, besides those of one more request: all of it has to be remembered.
+const MOST_AT_ONCE: usize = 16 << 20;
 /// What every queue takes that was not set up otherwise.
 const USUAL_MOST: usize = 256 << 10;
 /// What is left of that for what a dead letter tells besides.
@@ -39,9 +37,11 @@ const DEAD_ROOM: usize = 4 << 10;
 pub(crate) struct SqsQueues {
     sqs: Shared<Arc<Sqs>>,
     link: LinkSettings,
-    table: QueueTable,
-    leases: Leases,
-    given: Remembered,
+    pub(crate) table: QueueTable,
+    /// By handles. SQS says nothing when a message is deleted whose lease has ended: it deletes it, or
+    /// leaves it.
+    leases: LeaseTable<()>,
+    pub(crate) given: Remembered,
 }
 
 impl SqsQueues {
@@ -50,7 +50,7 @@ impl SqsQueues {
             table: QueueTable::new(Arc::clone(&sqs), link.clone()),
             sqs,
             link,
-            leases: Leases::default(),
+            leases: LeaseTable::default(),
             given: Remembered::new(REMEMBERED),
         }
     }
@@ -127,7 +127,7 @@ impl SqsQueues {
         stored_message::write(message, fifo, self.most_sent())
     }
 
-    /// The largest dead letter.
+    /// The largest dead letter that its queue is sure to take.
     fn most(&self) -> usize {
         self.link.largest.max(USUAL_MOST)
     }
@@ -138,7 +138,7 @@ impl SqsQueues {
     }
 
     /// Sends what was written; its id.
-    async fn post(&self, queue: &str, mut letter: Letter) -> Sent {
+    pub(crate) async fn post(&self, queue: &str, mut letter: Letter) -> Sent {
         let url = self.table.url(queue).await?;
         let url = Value::from(&*url);
         letter.params.insert("QueueUrl".to_owned(), url);
@@ -221,11 +221,11 @@ impl SqsQueues {
         let attempt = number("ApproximateReceiveCount").unwrap_or(1);
         let attempt = u32::try_from(attempt.max(1)).unwrap_or(u32::MAX);
         let message = stored_message::read(given);
-        self.leases.put(&handle, lease);
+        self.leases.put(&handle, (), lease);
         let until = Instant::now() + lease;
         self.given.keep(&handle, message.clone(), attempt, until);
         Delivery {
-            receipt: Receipt::write(&handle, lease),
+            receipt: DatedReceipt::write(&handle, lease),
             id: text(&given["MessageId"]),
             message,
             attempt,
@@ -250,7 +250,7 @@ impl SqsQueues {
         done.map(drop)
     }
 
-    async fn delete(&self, queue: &str, handle: &str) -> Result<(), QueueError> {
+    pub(crate) async fn delete(&self, queue: &str, handle: &str) -> Result<(), QueueError> {
         let params = json!({
             "QueueUrl": &*self.table.url(queue).await?,
             "ReceiptHandle": handle,
@@ -261,28 +261,17 @@ impl SqsQueues {
 
     /// Refuses a receipt whose lease has ended, asking SQS when that is doubtful.
     async fn held<'a>(&self, queue: &str, receipt: &'a str) -> Result<&'a str, QueueError> {
-        let receipt = Receipt::read(receipt);
+        let receipt = DatedReceipt::read(receipt);
         let receipt = receipt.ok_or_else(|| QueueError::invalid("the receipt is none of SQS"))?;
-        match self.leases.state(&receipt) {
-            State::Held => {}
-            State::Over => return Err(QueueError::ReceiptExpired),
-            State::Doubtful => {
+        match self.leases.state(receipt.own, &receipt) {
+            LeaseState::Lasts(()) | LeaseState::AsGiven => {}
+            LeaseState::Over => return Err(QueueError::ReceiptExpired),
+            LeaseState::Doubtful => {
                 let moment = Duration::from_secs(10);
-                self.set_visibility(queue, receipt.handle, moment).await?;
+                self.set_visibility(queue, receipt.own, moment).await?;
             }
         }
-        Ok(receipt.handle)
-    }
-
-    async fn reject(&self, queue: &str, handle: &str, reason: &str) -> Result<(), QueueError> {
-        let dead = self.table.dead(queue);
-        let fifo = self.table.name(&dead)?.fifo;
-        let taken = self.given.get(handle);
-        let taken = taken.ok_or_else(|| QueueError::other(UNKNOWN))?;
-        let letter = dead_letter(taken.message, queue, taken.attempt, reason);
-        let letter = stored_message::write(&letter, fifo, self.most())?;
-        self.post(&dead, letter).await?;
-        self.delete(queue, handle).await
+        Ok(receipt.own)
     }
 
     async fn counts(&self, queue: &str) -> Result<[u64; 3], QueueError> {
@@ -305,6 +294,10 @@ impl SqsQueues {
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
+}
+
+fn bytes_of(got: &[Delivery]) -> usize {
+    got.iter().map(|given| given.message.size()).sum()
 }
 
 /// Whole seconds, not less.
@@ -425,7 +418,7 @@ impl Queues for SqsQueues {
                 Err(_) if !got.is_empty() => return Ok(got),
                 Err(error) => return Err(error),
             }
-            if got.len() >= want.max {
+            if got.len() >= want.max || bytes_of(&got) >= MOST_AT_ONCE {
                 return Ok(got);
             }
             if got.is_empty() {
@@ -460,7 +453,7 @@ impl Queues for SqsQueues {
         let lease = lease_of(lease)?;
         let handle = self.held(queue, receipt).await?;
         self.set_visibility(queue, handle, lease).await?;
-        self.leases.put(handle, lease);
+        self.leases.put(handle, (), lease);
         self.given.extend(handle, handle, Instant::now() + lease);
         Ok(())
     }

@@ -23,7 +23,9 @@
 //! is made longer. It may last twelve hours in all. Any copy of the provider acknowledges a message and
 //! gives it back. Calls that extend a lease or reject a message are passed on to the copy that gave it,
 //! which remembers it for that case. When that one has ended or does not answer the others extend in its
-//! place; they cannot reject, since SQS cannot be asked for the message, which comes again.
+//! place; they cannot reject, since SQS cannot be asked for the message, which comes again. Nor can a copy
+//! reject what it gave when it has given 128 MiB since, which is as much as it remembers for a link. One
+//! receive takes 16 MiB, and one request more at the most.
 //!
 //! A message whose handler nobody could be called for is given back after six hours, half of the twelve, and when
 //! the link ends. SQS counts it as one more receive. The copy of the provider that gave it back leaves those out of
@@ -38,7 +40,9 @@
 //! with them; a redrive policy of SQS may be there besides. A crash between the two leaves the
 //! message in both queues. A message of the dead-letter queue itself cannot be rejected. A dead letter
 //! is longer than its message, so the largest message is 4 KiB smaller than what a queue takes: the
-//! `max_message_bytes` of the link, and 256 KiB at least.
+//! `max_message_bytes` of the link, and 256 KiB at least. What another program has sent may be larger. A
+//! dead letter that its queue does not take goes without its body, whose size is in `dead-letter-size`, or
+//! without the attributes of its message where these are larger, and at last without both.
 //!
 //! # When SQS is away
 //!
@@ -47,8 +51,8 @@
 
 mod backend;
 mod client;
+mod dead;
 mod error;
-mod leases;
 mod provider;
 mod queues;
 pub mod settings;

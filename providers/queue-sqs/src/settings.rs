@@ -31,7 +31,7 @@ use lattice_provider_sdk::queue::ReceiptKey;
 use lattice_provider_sdk::{InvalidSetting, Settings};
 
 /// What SQS takes at most.
-const LARGEST: usize = 1 << 20;
+pub(crate) const LARGEST: usize = 1 << 20;
 const LARGEST_BY_DEFAULT: usize = 256 << 10;
 
 /// The service behind a link.
@@ -162,6 +162,9 @@ fn no_profile(error: NoProfile) -> InvalidSetting {
     }
 }
 
+/// The longest answer: ten messages of 1 MiB, each byte of which JSON may write as six.
+const LONGEST_ANSWER: usize = 64 << 20;
+
 fn http_options(settings: &Settings) -> Result<HttpOptions, InvalidSetting> {
     let text = |key| settings.text(key).map(str::to_owned);
     let defaults = HttpOptions::default();
@@ -173,6 +176,7 @@ fn http_options(settings: &Settings) -> Result<HttpOptions, InvalidSetting> {
         },
         connect_limit: settings.millis("connect_timeout_ms", Duration::from_secs(3), 1..=60_000)?,
         answer_limit: settings.millis("response_timeout_ms", defaults.answer_limit, 1..=600_000)?,
+        longest_answer: LONGEST_ANSWER,
         ..defaults
     })
 }

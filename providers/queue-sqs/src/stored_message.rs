@@ -1,6 +1,7 @@
 //! A message as SQS keeps it.
 //!
-//! The body is text: as it is, or in base64 when it is none, which [`ENCODING`] tells. The content
+//! The body is text: as it is, or in base64 when it is none, which [`ENCODING`] tells. SQS takes no empty
+//! bodies: [`NOTHING`] stands for one, which is told in the same way. The content
 //! type is [`CONTENT_TYPE`]. Attributes are those of SQS, as long as there is room and it takes their
 //! values; all others are one JSON object in [`MORE`]. In FIFO queues the group and the dedup id are
 //! those of SQS, which wants both of every message: those that a message does not have, or that SQS
@@ -20,6 +21,10 @@ use uuid::Uuid;
 pub(crate) const BATCH: usize = 10;
 
 const ENCODING: &str = "Lattice-Encoding";
+const BASE64: &str = "base64";
+const EMPTY: &str = "empty";
+/// The body of a message that has none.
+const NOTHING: &str = "-";
 const CONTENT_TYPE: &str = "Content-Type";
 const MORE: &str = "Lattice-Attributes";
 const GROUP: &str = "Lattice-Group";
@@ -56,13 +61,13 @@ pub(crate) fn batch(letters: &[Letter], most: usize) -> usize {
 /// What SQS gets for a message, without the name of the queue.
 pub(crate) fn write(message: &Message, fifo: bool, most: usize) -> Result<Letter, QueueError> {
     let mut attributes = BTreeMap::new();
-    let (body, is_encoded) = match text_of(&message.body) {
-        Some(text) => (text.to_owned(), false),
-        None => (STANDARD.encode(&message.body), true),
+    let (body, encoding) = match text_of(&message.body) {
+        Some(text) => (text.to_owned(), None),
+        None if message.body.is_empty() => (NOTHING.to_owned(), Some(EMPTY)),
+        None => (STANDARD.encode(&message.body), Some(BASE64)),
     };
-    if is_encoded {
-        attributes.insert(ENCODING.to_owned(), "base64".to_owned());
-    }
+    let is_encoded = encoding == Some(BASE64);
+    attributes.extend(encoding.map(|how| (ENCODING.to_owned(), how.to_owned())));
     let kind = message
         .content_type
         .as_ref()
@@ -191,8 +196,11 @@ pub(crate) fn read(given: &Value) -> Message {
         .filter_map(|(name, value)| Some((name.clone(), value_of(value)?)))
         .collect();
     let body = given["Body"].as_str().unwrap_or_default();
-    let encoding = attributes.remove(ENCODING);
-    let decoded = encoding.and_then(|_| STANDARD.decode(body).ok());
+    let decoded = match attributes.remove(ENCODING).as_deref() {
+        None => None,
+        Some(EMPTY) => Some(Vec::new()),
+        Some(_) => STANDARD.decode(body).ok(),
+    };
     let body = decoded.unwrap_or_else(|| body.as_bytes().to_vec());
     let content_type = attributes.remove(CONTENT_TYPE);
     let system = &given["Attributes"];
@@ -268,6 +276,17 @@ mod tests {
         let attribute = &letter.params["MessageAttributes"]["colour"];
         assert_eq!(attribute["StringValue"], "red");
         assert_eq!(letter.size, 5 + 6 + 3 + 6);
+    }
+
+    #[test]
+    fn an_empty_body_is_written_as_one_that_sqs_takes() {
+        let letter = write(&message(b"", &[]), false, MOST).unwrap();
+        assert_eq!(letter.params["MessageBody"], NOTHING);
+        assert_eq!(read(&given(&letter)), message(b"", &[]));
+        // As it was written before, where a service takes that.
+        let encoding = json!({"DataType": "String", "StringValue": BASE64});
+        let old = json!({"Body": "", "MessageAttributes": {ENCODING: encoding}});
+        assert_eq!(read(&old), message(b"", &[]));
     }
 
     #[test]

@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_provider_sdk::queue::{
-    DEAD_LETTER_ATTEMPTS, DEAD_LETTER_REASON, Delivery, Message, Outcome, QueueError, Queues,
-    ReceiveOptions,
+    DEAD_LETTER_ATTEMPTS, DEAD_LETTER_REASON, DEAD_LETTER_SIZE, Delivery, Message, Outcome,
+    QueueError, Queues, ReceiveOptions,
 };
 use lattice_provider_sdk::{Settings, Sharing};
 use lattice_services::{Kind, Service};
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::backend::SqsQueues;
-use crate::client::Sqs;
+use crate::client::{Again, Sqs};
 use crate::settings::{LinkSettings, SqsSettings};
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -22,7 +23,7 @@ struct Moto {
     service: Service,
 }
 
-async fn queues(url: &str, values: &[(&str, &str)]) -> SqsQueues {
+fn read(url: &str, values: &[(&str, &str)]) -> (SqsSettings, LinkSettings) {
     let own = [
         ("endpoint", url),
         ("access_key_id", "id"),
@@ -32,6 +33,11 @@ async fn queues(url: &str, values: &[(&str, &str)]) -> SqsQueues {
     let settings = Settings::from_texts(texts, []);
     let service = SqsSettings::read(&settings, |_| None).unwrap();
     let link = LinkSettings::read(&settings, &service).unwrap();
+    (service, link)
+}
+
+async fn queues(url: &str, values: &[(&str, &str)]) -> SqsQueues {
+    let (service, link) = read(url, values);
     let sharing = Sharing::new();
     let make = || async { Sqs::new(service.clone()).map(Arc::new) };
     let sqs = sharing.get(&service, make).await.unwrap();
@@ -218,6 +224,84 @@ async fn the_largest_message_can_be_rejected() {
     assert_eq!(rejected, Ok(()));
     let dead = moto.one("default-dead").await;
     assert_eq!(dead.message.body, largest.body);
+}
+
+/// The link of another program, which sends larger messages.
+const LARGE: (&str, &str) = ("max_message_bytes", "1048576");
+
+/// Creates a queue that takes messages of so many bytes.
+async fn create(url: &str, queue: &str, most: &str) {
+    let sqs = Sqs::new(read(url, &[]).0).unwrap();
+    let attributes = json!({"MaximumMessageSize": most});
+    let params = json!({"QueueName": queue, "Attributes": attributes});
+    let created = sqs.ask("CreateQueue", &params, Again::Safe).await;
+    created.unwrap();
+}
+
+#[tokio::test]
+async fn what_others_send_is_rejected_as_far_as_the_dead_letter_queue_takes_it() {
+    let moto = moto(&[]).await;
+    let url = moto.service.url();
+    for queue in ["default", "default-dead", "jobs"] {
+        create(&url, queue, "1048576").await;
+    }
+    let large = message(vec![b'x'; 300_000]);
+    let reject = || Outcome::Reject("it is bad".to_owned());
+    let others = queues(&url, &[LARGE]).await;
+    let sent = others.send("default", large.clone(), Duration::ZERO).await;
+    sent.unwrap();
+    let got = moto.one("default").await;
+    let rejected = moto.queues.settle("default", &got.receipt, reject()).await;
+    assert_eq!(rejected, Ok(()));
+    assert_eq!(moto.one("default-dead").await.message.body, large.body);
+    // And where that queue takes less.
+    let own = [LARGE, ("queue", "jobs")];
+    create(&url, "jobs-dead", "1024").await;
+    let jobs = queues(&url, &own).await;
+    jobs.send("jobs", large, Duration::ZERO).await.unwrap();
+    let got = moto.one("jobs").await;
+    let rejected = moto.queues.settle("jobs", &got.receipt, reject()).await;
+    assert_eq!(rejected, Ok(()));
+    let dead = moto.one("jobs-dead").await;
+    assert!(dead.message.body.is_empty());
+    for (name, value) in [
+        (DEAD_LETTER_REASON, "it is bad"),
+        (DEAD_LETTER_SIZE, "300000"),
+    ] {
+        let told = (name.to_owned(), value.to_owned());
+        assert!(dead.message.attributes.contains(&told), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn all_that_one_receive_takes_can_be_rejected() {
+    let moto = moto(&[]).await;
+    let half = Message {
+        attributes: vec![("a".to_owned(), "x".repeat(125_000))],
+        ..message(vec![b'x'; 125_000])
+    };
+    let sent = moto.queues.send_many("default", vec![half; 80]).await;
+    assert!(sent.unwrap().iter().all(Result::is_ok));
+    // Longer than all of this takes on a slow machine.
+    let lease = Duration::from_secs(300);
+    let got = moto.receive("default", 256, 5000, lease).await;
+    let bytes: usize = got.iter().map(|given| given.message.size()).sum();
+    assert!((16 << 20..20_000_000).contains(&bytes), "{bytes}");
+    let reject = Outcome::Reject("no".to_owned());
+    let rejected = moto.queues.settle("default", &got[0].receipt, reject).await;
+    assert_eq!(rejected, Ok(()));
+}
+
+#[tokio::test]
+async fn ten_of_the_largest_come_at_once_also_where_json_makes_them_longer() {
+    let moto = moto(&[LARGE]).await;
+    create(&moto.service.url(), "default", "1048576").await;
+    let quotes = vec![message(vec![b'"'; 1_000_000]); 10];
+    let sent = moto.queues.send_many("default", quotes).await.unwrap();
+    assert!(sent.iter().all(Result::is_ok));
+    let lease = Duration::from_secs(300);
+    let got = moto.receive("default", 10, 5000, lease).await;
+    assert_eq!(got.len(), 10);
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ fn turn_of(lately: &mut KeyedThrottle<u64, ()>, kind: u64, now: Instant) -> Opti
 
 /// The beginning of an error.
 pub(crate) fn clipped(error: &dyn Display) -> String {
-    error.to_string().chars().take(LONGEST).collect()
+    lattice_core::text::clipped(error, LONGEST)
 }
 
 #[cfg(test)]

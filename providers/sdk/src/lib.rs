@@ -39,7 +39,6 @@
 //! ```
 
 mod backends;
-mod backoff;
 #[allow(dead_code, reason = "used by the capabilities that are chosen")]
 mod complaint;
 mod describe;
@@ -92,7 +91,6 @@ pub mod sql;
 
 pub use async_trait::async_trait;
 pub use backends::{Backends, NoLink};
-pub use backoff::Backoff;
 pub use describe::{Features, vocabulary};
 pub use error::{BoxError, LinkError, RunError, ServeError, StartError, call_error, chain};
 // What the types and traits of this crate name of other crates: a provider needs none but this one.
@@ -100,7 +98,7 @@ pub use lattice_core::provider::{
     HealthCheckResponse, HostData, SecretMap, SecretText, SecretValue,
 };
 pub use lattice_core::{
-    ComponentId, LatticeName, LinkName, LinkRules, Locality, StringMap, WitName,
+    Backoff, ComponentId, LatticeName, LinkName, LinkRules, Locality, StringMap, WitName,
 };
 pub use lattice_rpc::wrpc::{CallContext, Client};
 pub use lattice_rpc::{

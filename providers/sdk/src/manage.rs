@@ -339,7 +339,8 @@ pub(crate) async fn pass_secrets<P: Provider>(
 }
 
 /// Has the provider take what has changed. After a panic, which ends neither the provider nor the
-/// changes that follow, its links are put again: nobody knows what it has made of this one.
+/// changes that follow, and when it takes too long, its links are put again: nobody knows what it has
+/// made of this one, and it is not told of it once more.
 async fn wants_links_again(what: &str, take: impl Future<Output = ConfigChange>) -> bool {
     match tokio::time::timeout(CONFIG_LIMIT, caught(take)).await {
         Ok(Some(ConfigChange::Taken)) => false,
@@ -349,8 +350,22 @@ async fn wants_links_again(what: &str, take: impl Future<Output = ConfigChange>)
             true
         }
         Err(_) => {
-            tracing::error!("the provider did not take its {what} in {CONFIG_LIMIT:?}");
-            false
+            tracing::error!(
+                "the provider did not take its new {what} in {CONFIG_LIMIT:?}; its links are put again"
+            );
+            true
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn links_are_put_again_when_a_provider_does_not_take_what_is_new() {
+        assert!(!wants_links_again("config", async { ConfigChange::Taken }).await);
+        assert!(wants_links_again("config", async { ConfigChange::Relink }).await);
+        assert!(wants_links_again("config", std::future::pending()).await);
     }
 }

@@ -48,7 +48,9 @@
 //! # Dead letters
 //!
 //! Those of the queue `jobs` are in the queue `jobs-dead` unless the backend's own settings name
-//! another one, and [`dead_letter`] says what they look like. In a queue that is its own dead-letter
+//! another one, and [`dead_letter`] says what they look like. One that the dead-letter queue does not take,
+//! as it is too large with what is told of its death, goes without its body, whose size in bytes is in
+//! `dead-letter-size`, or without the attributes of its message where these are larger, and at last without both. In a queue that is its own dead-letter
 //! queue, nothing can be rejected, and `max_attempts` does not count: what is there comes until it is
 //! acknowledged.
 //!
@@ -76,6 +78,7 @@ mod backend;
 mod checks;
 mod dead;
 mod elsewhere;
+mod leases;
 mod linked;
 mod links;
 mod names;
@@ -117,8 +120,10 @@ pub use backend::{
     RemoteSettle, Sent,
 };
 pub use dead::{
-    DEAD_LETTER_ATTEMPTS, DEAD_LETTER_QUEUE, DEAD_LETTER_REASON, dead_letter, dead_name,
+    DEAD_LETTER_ATTEMPTS, DEAD_LETTER_QUEUE, DEAD_LETTER_REASON, DEAD_LETTER_SIZE, dead_letter,
+    dead_name, smaller_dead_letter, stripped_dead_letter,
 };
+pub use leases::{DatedReceipt, LeaseState, LeaseTable};
 pub use linked::Linked;
 pub use links::{NewLink, QueueLinks};
 pub use push::{Handlers, PushSettings};

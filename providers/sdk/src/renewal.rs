@@ -10,7 +10,7 @@
     reason = "owns the subjects by which credentials come, and stands in for the peer"
 )]
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::{Client, Message, Subject, Subscriber};
@@ -20,7 +20,9 @@ use lattice_core::provider::{CredentialsTaken, NewCredentials};
 use lattice_core::subject::{ProviderSubjects, RpcPrefix};
 use lattice_nats::connection::Creds;
 use lattice_rpc::{ConnectError, Peer};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::task::JoinSet;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::error::BoxError;
 use crate::link::Unsealer;
@@ -35,6 +37,10 @@ const LOOK: Duration = Duration::from_millis(2);
 const LIMIT: Duration = Duration::from_secs(10);
 /// How long the last calls that another connection has taken in may be on their way to it.
 const LAST_CALLS: Duration = Duration::from_secs(1);
+/// How long calls are taken in for a connection that is late.
+const OUTAGE: Duration = Duration::from_secs(60);
+/// How often is looked for that one.
+const LATE_LOOK: Duration = Duration::from_millis(50);
 
 /// Takes new credentials over until it is dropped.
 #[derive(Debug)]
@@ -47,6 +53,8 @@ pub(crate) struct Renewal {
     incoming: Subscriber,
     /// The latest that came.
     serial: u64,
+    /// Those that stand in for a connection that is late.
+    standing_in: JoinSet<()>,
 }
 
 impl Renewal {
@@ -71,6 +79,7 @@ impl Renewal {
             taken: subjects.credentials_taken(&xkey).into(),
             incoming,
             serial: 0,
+            standing_in: JoinSet::new(),
         })
     }
 
@@ -90,26 +99,28 @@ impl Renewal {
         if let Some(reply) = message.reply {
             publish(&nats, reply, Bytes::new()).await;
         }
-        let renewable = &self.renewing.renewable;
+        let renewable = self.renewing.renewable.clone();
         let before = renewable.latest();
         renewable.renew(Creds {
             jwt: new.jwt,
             seed: new.seed,
         });
-        match timeout(LIMIT, self.connect_again(&nats)).await {
-            Ok(Ok(())) => {
+        match self.connect_again(&nats).await {
+            Ok(()) => {
                 let taken = CredentialsTaken { serial: new.serial };
                 if let Ok(payload) = serde_json::to_vec(&taken) {
                     publish(&nats, self.taken.clone(), payload.into()).await;
                 }
                 tracing::debug!(serial = new.serial, "connected with new credentials");
             }
-            Ok(Err(error)) => {
+            Err(NotRenewed::Failed(error)) => {
                 // With those that no server takes it could not come back after an outage.
                 renewable.renew(before);
                 tracing::error!(%error, "could not connect with new credentials");
             }
-            Err(_) => tracing::error!("NATS did not take new credentials within {LIMIT:?}"),
+            Err(NotRenewed::Late) => {
+                tracing::error!("NATS did not take new credentials within {LIMIT:?}");
+            }
         }
     }
 
@@ -130,21 +141,30 @@ impl Renewal {
         }
     }
 
-    /// Whatever is sent meanwhile waits in the client and leaves by the new connection.
-    async fn connect_again(&self, nats: &Client) -> Result<(), BoxError> {
-        let deputy = Deputy::begin(&self.renewing, &self.own).await?;
+    async fn connect_again(&mut self, nats: &Client) -> Result<(), NotRenewed> {
+        let until = Instant::now() + LIMIT;
+        let begun = timeout_at(until, Deputy::begin(&self.renewing, &self.own)).await;
+        let deputy = begun??;
+        let least = AtomicU64::new(0);
+        let done = deputy.during(until, self.reconnect(nats, &least)).await;
+        let back = connected(self.peer.clone(), least.into_inner());
+        deputy.end_after(done, back, &mut self.standing_in).await
+    }
+
+    /// Whatever is sent meanwhile waits in the client and leaves by the new connection. In `least` it
+    /// leaves of how many connections the new one is, as soon as it is asked for.
+    async fn reconnect(&self, nats: &Client, least: &AtomicU64) -> Result<(), BoxError> {
         self.quiet().await;
         self.peer.connect_bulk_again().await;
         let connects = || nats.statistics().connects.load(Ordering::Relaxed);
         let before = connects();
         nats.flush().await?;
         nats.force_reconnect().await?;
+        least.store(before + 1, Ordering::Relaxed);
         while connects() == before {
             sleep(LOOK).await;
         }
-        let confirmed = self.peer.confirm(LIMIT).await;
-        deputy.end().await?;
-        Ok(confirmed?)
+        Ok(self.peer.confirm(LIMIT).await?)
     }
 
     async fn quiet(&self) {
@@ -152,6 +172,25 @@ impl Renewal {
         while self.peer.stats().open_calls > 0 && Instant::now() < until {
             sleep(LOOK).await;
         }
+    }
+}
+
+/// Why the connection is not made with new credentials.
+#[derive(Debug)]
+enum NotRenewed {
+    Failed(BoxError),
+    Late,
+}
+
+impl From<BoxError> for NotRenewed {
+    fn from(error: BoxError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Elapsed> for NotRenewed {
+    fn from(_: Elapsed) -> Self {
+        Self::Late
     }
 }
 
@@ -163,27 +202,86 @@ struct Deputy {
 
 impl Deputy {
     async fn begin(renewing: &Renewing, own: &RpcPrefix) -> Result<Self, BoxError> {
-        let client = renewing.connect().await?;
+        Self::on(renewing.connect().await?, own).await
+    }
+
+    /// It may get calls from now on.
+    async fn on(client: Client, own: &RpcPrefix) -> Result<Self, BoxError> {
         // One of a queue group gets each call, whatever subjects its members listen to.
         let queue = own.queue_group().to_owned();
         let calls = client.queue_subscribe(own.calls(), queue).await?;
-        taken_in(&client).await?;
         Ok(Self { client, calls })
     }
 
-    /// Hands on what has come. It was in the hands of nobody yet, so that it is not called twice.
-    async fn end(mut self) -> Result<(), BoxError> {
-        self.calls.drain().await?;
+    /// Stands in while something is done, until a deadline.
+    async fn during(
+        &self,
+        until: Instant,
+        work: impl Future<Output = Result<(), BoxError>>,
+    ) -> Result<(), NotRenewed> {
+        let work = async {
+            taken_in(&self.client).await?;
+            work.await
+        };
+        Ok(timeout_at(until, work).await??)
+    }
+
+    /// Hands on what has come, when all is `done`. What has come is handed on also when that failed, but
+    /// not before the connection is `back`: until then nobody may listen, and NATS would drop it.
+    async fn end_after(
+        self,
+        done: Result<(), NotRenewed>,
+        back: impl Future<Output = ()> + Send + 'static,
+        standing_in: &mut JoinSet<()>,
+    ) -> Result<(), NotRenewed> {
+        if done.is_ok() {
+            self.end().await?;
+        } else {
+            while standing_in.try_join_next().is_some() {}
+            standing_in.spawn(self.until_back(back));
+        }
+        done
+    }
+
+    /// Stands in until the connection is back.
+    async fn until_back(self, back: impl Future<Output = ()> + Send) {
+        let is_back = timeout(OUTAGE, back).await.is_ok();
+        match self.end().await {
+            Ok(count) if count > 0 && !is_back => tracing::warn!(
+                count,
+                "the connection was not back within {OUTAGE:?}: calls of the meantime are lost, \
+                 unless the provider also runs elsewhere"
+            ),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "calls of the meantime may be lost"),
+        }
+    }
+
+    /// Hands on what has come, and says how much that is. It was in the hands of nobody yet, so that it
+    /// is not called twice.
+    async fn end(mut self) -> Result<usize, BoxError> {
         let hand_on = async {
+            let mut count = 0;
+            self.calls.drain().await?;
             while let Some(call) = self.calls.next().await {
                 hand_on(&self.client, call).await?;
+                count += 1;
             }
-            taken_in(&self.client).await
+            taken_in(&self.client).await.map(|()| count)
         };
         match timeout(LAST_CALLS, hand_on).await {
             Ok(done) => done,
             Err(_) => Err("not all calls of the meantime could be handed on".into()),
         }
+    }
+}
+
+/// Waits until there were at least so many connections, and the server knows what is listened to by
+/// the latest.
+async fn connected(peer: Peer, least: u64) {
+    let connects = || peer.nats().statistics().connects.load(Ordering::Relaxed);
+    while connects() < least || peer.confirm(LAST_CALLS).await.is_err() {
+        sleep(LATE_LOOK).await;
     }
 }
 
@@ -218,5 +316,95 @@ async fn taken_in(client: &Client) -> Result<(), BoxError> {
 async fn publish(nats: &Client, subject: Subject, payload: Bytes) {
     if let Err(error) = nats.publish(subject, payload).await {
         tracing::debug!(%error, "a word to the host was not sent");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lattice_core::{ComponentId, LatticeName};
+    use lattice_nats_box::NatsBox;
+    use lattice_rpc::PeerConfig;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    fn own() -> RpcPrefix {
+        RpcPrefix::new(&LatticeName::default(), &ComponentId::new("kv").unwrap())
+    }
+
+    /// One on a connection of its own.
+    async fn deputy(nats: &NatsBox) -> Deputy {
+        let deputy = Deputy::on(nats.client().await.unwrap(), &own()).await;
+        let deputy = deputy.unwrap();
+        taken_in(&deputy.client).await.unwrap();
+        deputy
+    }
+
+    /// Calls, and waits until that has come.
+    async fn call(caller: &Client, payload: &'static str) {
+        let call = own().invocation("a:b/c", "get");
+        let sent = caller.publish_with_reply(call, "answers", payload.into());
+        sent.await.unwrap();
+        taken_in(caller).await.unwrap();
+    }
+
+    async fn next(calls: &mut Subscriber) -> Message {
+        timeout(SOON, calls.next()).await.unwrap().unwrap()
+    }
+
+    /// What becomes of `work`, if a call is handed on that came meanwhile.
+    async fn called_while(
+        within: Duration,
+        work: impl Future<Output = Result<(), BoxError>>,
+    ) -> Result<(), NotRenewed> {
+        let nats = NatsBox::start().await.unwrap();
+        let deputy = deputy(&nats).await;
+        call(&nats.client().await.unwrap(), "call").await;
+        let callee = nats.client().await.unwrap();
+        let mut calls = callee.subscribe(own().calls()).await.unwrap();
+        taken_in(&callee).await.unwrap();
+        let done = deputy.during(Instant::now() + within, work).await;
+        let (back, mut standing_in) = (std::future::ready(()), JoinSet::new());
+        let done = deputy.end_after(done, back, &mut standing_in).await;
+        let call = next(&mut calls).await;
+        assert_eq!(call.payload, "call");
+        assert_eq!(call.reply, Some("answers".into()));
+        done
+    }
+
+    #[tokio::test]
+    async fn calls_of_the_meantime_are_handed_on_whatever_becomes_of_the_connection() {
+        assert!(called_while(SOON, async { Ok(()) }).await.is_ok());
+        let failed = called_while(SOON, async { Err("refused".into()) }).await;
+        assert!(matches!(failed, Err(NotRenewed::Failed(_))));
+        let late = called_while(Duration::from_millis(200), std::future::pending()).await;
+        assert!(matches!(late, Err(NotRenewed::Late)));
+    }
+
+    #[tokio::test]
+    async fn calls_are_not_handed_on_before_a_connection_that_is_late_is_back() {
+        let nats = NatsBox::start().await.unwrap();
+        let deputy = deputy(&nats).await;
+        let caller = nats.client().await.unwrap();
+        let callee = nats.client().await.unwrap();
+        let peer = Peer::new(callee.clone(), PeerConfig::default());
+        let peer = peer.await.unwrap();
+        let connects = callee.statistics().connects.load(Ordering::Relaxed);
+        call(&caller, "in time").await;
+        let (back, mut standing_in) = (connected(peer, connects + 1), JoinSet::new());
+        let late = deputy.end_after(Err(NotRenewed::Late), back, &mut standing_in);
+        assert!(matches!(late.await, Err(NotRenewed::Late)));
+        // By then it would have been handed on, and nobody has listened.
+        let gone = timeout(LATE_LOOK * 4, standing_in.join_next()).await;
+        assert!(gone.is_err());
+        call(&caller, "late").await;
+        let mut calls = callee.subscribe(own().calls()).await.unwrap();
+        callee.flush().await.unwrap();
+        callee.force_reconnect().await.unwrap();
+        assert_eq!(next(&mut calls).await.payload, "in time");
+        assert_eq!(next(&mut calls).await.payload, "late");
+        let ended = timeout(SOON, standing_in.join_next()).await.unwrap();
+        ended.unwrap().unwrap();
     }
 }

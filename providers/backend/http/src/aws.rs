@@ -4,6 +4,7 @@ mod client;
 mod keys;
 mod options;
 mod profile;
+mod refusal;
 mod sign;
 mod source;
 

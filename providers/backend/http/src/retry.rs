@@ -1,7 +1,8 @@
 //! Trying again.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
+
+use lattice_core::Backoff;
 
 /// How often something is done that fails, and with what pauses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,7 +40,7 @@ impl Retry {
     where
         F: Future<Output = Result<T, E>> + Send,
     {
-        let mut pause = self.pause;
+        let mut backoff = Backoff::new(self.pause, self.longest);
         for _ in 1..self.attempts {
             let error = match attempt().await {
                 Ok(done) => return Ok(done),
@@ -50,17 +51,10 @@ impl Retry {
             }
             // Not held over the wait, where it would have to be `Send`.
             drop(error);
-            tokio::time::sleep(spread(pause)).await;
-            pause = (pause * 2).min(self.longest);
+            tokio::time::sleep(backoff.delay()).await;
         }
         attempt().await
     }
-}
-
-/// A fifth more or less, so that many who wait do not act in step.
-fn spread(pause: Duration) -> Duration {
-    let random = RandomState::new().build_hasher().finish() % 401;
-    pause * (800 + u32::try_from(random).unwrap_or(0)) / 1000
 }
 
 #[cfg(test)]

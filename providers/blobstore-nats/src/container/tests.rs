@@ -1,5 +1,6 @@
 //! Answers that are lost, and what others do meanwhile, on a real NATS.
 
+use async_nats::Subscriber;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::object_store;
 use futures::stream;
@@ -8,6 +9,7 @@ use lattice_provider_sdk::blobstore::{BlobSettings, Upload};
 
 use super::*;
 use crate::consumer::Messages;
+use crate::tidy::PORTION;
 use crate::{draft, reading};
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -94,6 +96,62 @@ async fn what_is_read_slowly_is_kept_at_hand() {
     let _messages = messages.unwrap();
     let found = container.stream.consumers().next().await.unwrap().unwrap();
     assert_eq!(found.config.inactive_threshold, Duration::from_secs(600));
+}
+
+#[tokio::test]
+async fn data_that_are_an_object_by_the_time_they_would_be_purged_are_kept() {
+    let (_server, container) = container().await;
+    let meta = write(&container, b"data").await;
+    let subject = container.data_subject("left");
+    let sent = container.writing.publish(subject, "half".into()).await;
+    sent.unwrap().await.unwrap();
+    let old = HashSet::from([meta.info.nuid.clone(), "left".to_owned()]);
+    assert_eq!(container.purge_unused(old).await.unwrap(), 1);
+    assert_eq!(container.count("left").await.unwrap(), 0);
+    assert_eq!(container.count(&meta.info.nuid).await.unwrap(), 1);
+}
+
+/// What is asked of JetStream from now on.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "overhears what the container asks"
+)]
+async fn questions(server: &NatsBox) -> Subscriber {
+    let client = server.client().await.unwrap();
+    let questions = client.subscribe("$JS.API.>").await.unwrap();
+    lattice_nats_box::taken_in(&client).await.unwrap();
+    questions
+}
+
+#[tokio::test]
+async fn what_objects_have_is_looked_at_anew_before_each_portion_is_purged() {
+    let (server, container) = container().await;
+    let mut questions = questions(&server).await;
+    let left = (0..=PORTION).map(|number| number.to_string()).collect();
+    assert_eq!(container.purge_unused(left).await.unwrap(), PORTION + 1);
+    let mut portions: Vec<usize> = Vec::new();
+    while portions.iter().sum::<usize>() <= PORTION {
+        let question = tokio::time::timeout(WAIT, questions.next()).await;
+        let subject = question.unwrap().unwrap().subject;
+        if subject.starts_with("$JS.API.CONSUMER.CREATE.") {
+            portions.push(0);
+        } else if subject.starts_with("$JS.API.STREAM.PURGE.") {
+            *portions.last_mut().unwrap() += 1;
+        }
+    }
+    assert_eq!(portions, [PORTION, 1]);
+}
+
+#[tokio::test]
+async fn a_server_tells_what_time_it_is() {
+    let (_server, container) = container().await;
+    let (question, nothing) = ("STREAM.INFO.OBJ_c", json!({}));
+    let jetstream = container.nats.backend.jetstream();
+    let told: Value = jetstream.request(question, &nothing).await.unwrap();
+    let server = container.nats.backend.client().server_info();
+    let is_old = server.version.starts_with("2.9.");
+    assert!(is_old || told.get("ts").is_some(), "{told}");
+    assert!(container.now().await.is_ok());
 }
 
 /// How many requests for messages wait.

@@ -4,12 +4,18 @@
 //! need not: Mosquitto 2.0 does not where the session stays. A copy that took that for a fault would
 //! take the session back, the other one too, and so on. So each says before it takes a session that
 //! it does, on a topic of that session, by the connection that publishes.
+//!
+//! On another topic, of which earlier builds do not hear, a copy asks who has a session, by a mark of
+//! its own; who has it says `held` and that mark. Of copies that ask at the same time the one with the
+//! least mark has it. Who has had a session unsubscribed says `released`, and who stands by takes it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lattice_provider_sdk::Shared;
+use lattice_provider_sdk::messaging::MessagingError;
 use rumqttc::v5::mqttbytes::v5::PublishProperties;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
@@ -23,30 +29,148 @@ const TAKE_WITHIN: Duration = Duration::from_secs(1);
 const HEARD_WITHIN: Duration = Duration::from_millis(500);
 /// How long after a claim the session is taken, or it was given up.
 const TAKEN_AFTER: Duration = Duration::from_secs(10);
+/// How long it may take until a copy hears what it has asked itself.
+const ECHOED_WITHIN: Duration = Duration::from_secs(2);
+/// How long after that the others may take to answer.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(300);
+/// What is behind the topic of claims where copies ask; one level, so that what lets a user at the one
+/// lets it at the other.
+const TALK: &str = ".held";
+/// What the mark is behind in an answer.
+const HELD: &str = "held ";
+const RELEASED: &str = "released";
+/// What the mark of one begins with that does not want the session: it is after all others.
+const LOOKS: &str = "~";
 
-/// The sessions of the links, by their topics, and when another copy has last claimed them.
+/// What a copy has heard of its question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// Not even the question.
+    Nothing,
+    /// The question.
+    Nobody,
+    /// Somebody has the session.
+    Held,
+}
+
+/// What is known of one session.
+#[derive(Debug)]
+struct Known {
+    /// When another copy has last claimed it.
+    claimed: watch::Sender<Option<Instant>>,
+    /// Told when it has been released.
+    released: watch::Sender<()>,
+    /// How many links of this copy have it.
+    holders: usize,
+    /// The questions of this copy, by their marks.
+    asking: HashMap<String, watch::Sender<Answer>>,
+}
+
+impl Known {
+    fn new() -> Self {
+        Self {
+            claimed: watch::Sender::new(None),
+            released: watch::Sender::new(()),
+            holders: 0,
+            asking: HashMap::new(),
+        }
+    }
+
+    /// Hears a question; returns whether somebody here has the session.
+    fn asked(&self, mark: &str) -> bool {
+        if let Some(own) = self.asking.get(mark) {
+            own.send_if_modified(|answer| {
+                let is_first = *answer == Answer::Nothing;
+                if is_first {
+                    *answer = Answer::Nobody;
+                }
+                is_first
+            });
+        }
+        let mut is_held = self.holders > 0;
+        for (other, answer) in &self.asking {
+            // Who was broken off asks no more.
+            if answer.receiver_count() == 0 {
+                continue;
+            }
+            if other.as_str() > mark {
+                answer.send_replace(Answer::Held);
+            } else if other.as_str() < mark && *answer.borrow() != Answer::Held {
+                is_held = true;
+            }
+        }
+        is_held
+    }
+}
+
+/// The sessions of the links, by their topics.
 #[derive(Debug, Default)]
-pub(super) struct Claims(HashMap<String, watch::Sender<Option<Instant>>>);
+pub(super) struct Claims(HashMap<String, Known>);
 
 impl Claims {
     /// The topics of those that are still watched.
     pub(super) fn topics(&mut self) -> Vec<String> {
-        self.0.retain(|_, heard| heard.receiver_count() > 0);
-        self.0.keys().cloned().collect()
+        let is_watched = |_: &String, known: &mut Known| known.claimed.receiver_count() > 0;
+        self.0.retain(is_watched);
+        let both = |topic: &String| [topic.clone(), format!("{topic}{TALK}")];
+        self.0.keys().flat_map(both).collect()
     }
 
-    /// Notes the claim of another copy.
-    pub(super) fn heard(&self, topic: &str) {
-        if let Some(heard) = self.0.get(topic) {
-            heard.send_replace(Some(Instant::now()));
+    /// Notes what a copy says on a topic; returns what is to be answered.
+    pub(super) fn heard(&self, topic: &str, body: &[u8]) -> Option<Outbound> {
+        let Some(session) = topic.strip_suffix(TALK) else {
+            if let Some(known) = self.0.get(topic) {
+                known.claimed.send_replace(Some(Instant::now()));
+            }
+            return None;
+        };
+        let known = self.0.get(session)?;
+        let text = std::str::from_utf8(body).ok()?;
+        if text == RELEASED {
+            known.released.send_replace(());
+        } else if let Some(mark) = text.strip_prefix(HELD) {
+            if let Some(answer) = known.asking.get(mark) {
+                answer.send_replace(Answer::Held);
+            }
+        } else if known.asked(text) {
+            return Some(said(topic.to_owned(), format!("{HELD}{text}")));
         }
+        None
     }
 
-    fn watch(&mut self, topic: &str) -> watch::Receiver<Option<Instant>> {
-        let heard = self.0.entry(topic.to_owned());
+    fn known(&mut self, topic: &str) -> &mut Known {
+        let known = self.0.entry(topic.to_owned());
+        known.or_insert_with(Known::new)
+    }
+
+    /// Begins to ask.
+    fn ask(&mut self, topic: &str, mark: &str) -> watch::Receiver<Answer> {
+        let asking = &mut self.known(topic).asking;
+        asking.retain(|_, answer| answer.receiver_count() > 0);
+        let (answer, heard) = watch::channel(Answer::Nothing);
+        asking.insert(mark.to_owned(), answer);
         heard
-            .or_insert_with(|| watch::Sender::new(None))
-            .subscribe()
+    }
+
+    /// Has asked; says whether nobody has the session. Who wants it has it then.
+    fn decide(&mut self, topic: &str, mark: &str) -> bool {
+        let known = self.known(topic);
+        let answer = known.asking.remove(mark);
+        let is_free = answer.is_some_and(|answer| *answer.borrow() == Answer::Nobody);
+        if is_free && !mark.starts_with(LOOKS) {
+            known.holders += 1;
+        }
+        is_free
+    }
+}
+
+fn said(topic: String, body: String) -> Outbound {
+    Outbound {
+        topic,
+        body: body.into(),
+        properties: PublishProperties::default(),
+        kept: true,
+        retain: false,
     }
 }
 
@@ -55,6 +179,9 @@ pub(crate) struct Claim {
     publisher: Arc<Shared<Publisher>>,
     topic: String,
     heard: watch::Receiver<Option<Instant>>,
+    released: watch::Receiver<()>,
+    /// Whether it is among the holders.
+    holds: bool,
 }
 
 /// Where copies speak of a session. Its name may have what a topic may not, and copies of other
@@ -69,31 +196,88 @@ impl Claim {
     /// Begins to hear of the session of that name.
     pub(crate) fn new(publisher: &Arc<Shared<Publisher>>, session: &str) -> Self {
         let topic = topic_of(session);
-        let heard = publisher.claims.lock().watch(&topic);
+        let (heard, released) = {
+            let mut claims = publisher.claims.lock();
+            let known = claims.known(&topic);
+            (known.claimed.subscribe(), known.released.subscribe())
+        };
         publisher.hear();
         Self {
             publisher: Arc::clone(publisher),
             topic,
             heard,
+            released,
+            holds: false,
         }
+    }
+
+    /// Asks who has the session. Where nobody answers it is this copy's, and `true` is returned.
+    pub(crate) async fn take_if_free(&mut self) -> Result<bool, MessagingError> {
+        self.holds = self.ask("").await?;
+        Ok(self.holds)
+    }
+
+    /// Asks whether nobody has the session, and leaves it to whoever wants it.
+    pub(crate) async fn is_free(&self) -> Result<bool, MessagingError> {
+        self.ask(LOOKS).await
+    }
+
+    async fn ask(&self, before: &str) -> Result<bool, MessagingError> {
+        let number = self.publisher.next.fetch_add(1, Ordering::Relaxed);
+        let mark = format!("{before}{}.{number}", self.publisher.id);
+        let mut answer = self.publisher.claims.lock().ask(&self.topic, &mark);
+        let question = said(format!("{}{TALK}", self.topic), mark.clone());
+        self.publisher.publish(question).await?;
+        let echo = answer.wait_for(|answer| *answer != Answer::Nothing);
+        if timeout(ECHOED_WITHIN, echo).await.is_err() {
+            return Err(MessagingError::other(
+                "what is published to `lattice/sessions/+` does not arrive there: the MQTT broker has to \
+                 let this provider publish and subscribe",
+            ));
+        }
+        let held = answer.wait_for(|answer| *answer == Answer::Held);
+        let _ = timeout(ANSWERED_WITHIN, held).await;
+        Ok(self.publisher.claims.lock().decide(&self.topic, &mark))
     }
 
     /// Tells the other copies that this one takes the session now.
     pub(crate) async fn take(&self) {
-        let out = Outbound {
-            topic: self.topic.clone(),
-            body: self.publisher.id.clone().into(),
-            properties: PublishProperties::default(),
-            kept: true,
-            retain: false,
-        };
+        let out = said(self.topic.clone(), self.publisher.id.clone());
         // Without a broker there is no session to take either.
         let _ = timeout(TAKE_WITHIN, self.publisher.publish(out)).await;
     }
 
-    /// This copy has the session: what others claimed before is over.
+    /// This copy has the session: what others said before is over.
     pub(crate) fn taken(&mut self) {
         self.heard.mark_unchanged();
+        self.released.mark_unchanged();
+        if !self.holds {
+            self.publisher.claims.lock().known(&self.topic).holders += 1;
+            self.holds = true;
+        }
+    }
+
+    /// Another copy has the session.
+    pub(crate) fn lost(&mut self) {
+        if std::mem::take(&mut self.holds) {
+            let mut claims = self.publisher.claims.lock();
+            let known = claims.known(&self.topic);
+            known.holders = known.holders.saturating_sub(1);
+        }
+    }
+
+    /// Tells the other copies that the session has been unsubscribed.
+    pub(crate) async fn release(&self) {
+        let out = said(format!("{}{TALK}", self.topic), RELEASED.to_owned());
+        let _ = timeout(TAKE_WITHIN, self.publisher.publish(out)).await;
+    }
+
+    /// Waits until another copy has had the session unsubscribed.
+    pub(crate) async fn is_released(&mut self) {
+        if self.released.changed().await.is_err() {
+            // The connection that would tell is gone.
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Whether another copy has taken the session, now that the connection has ended.
@@ -109,12 +293,89 @@ impl Claim {
     }
 }
 
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.lost();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const TOPIC: &str = "lattice/sessions/s";
+    const ASKED: &str = "lattice/sessions/s.held";
+
+    fn is_answered(claims: &Claims, body: &str) -> bool {
+        let expected = format!("held {body}");
+        let answer = claims.heard(ASKED, body.as_bytes());
+        answer.is_some_and(|answer| answer.topic == ASKED && answer.body == expected)
+    }
+
     #[test]
     fn copies_of_all_builds_speak_on_the_same_topic() {
         assert_eq!(topic_of("a/b"), "lattice/sessions/c14cddc033f64b9d");
+    }
+
+    #[test]
+    fn a_session_is_held_by_one_of_those_who_ask_for_it_at_once() {
+        let [mut first, mut second] = [Claims::default(), Claims::default()];
+        let heard = [first.ask(TOPIC, "1"), second.ask(TOPIC, "2")];
+        for mark in ["2", "1"] {
+            assert_eq!(is_answered(&first, mark), mark == "2");
+            assert!(!is_answered(&second, mark));
+        }
+        // The answer is not for who gives it.
+        assert!(!is_answered(&first, "held 2"));
+        assert!(first.decide(TOPIC, "1"));
+        assert!(!second.decide(TOPIC, "2"));
+        drop(heard);
+        assert!(is_answered(&first, "0") && !is_answered(&second, "0"));
+    }
+
+    #[test]
+    fn who_only_looks_keeps_nobody_from_a_session() {
+        let [mut looks, mut takes] = [Claims::default(), Claims::default()];
+        let heard = [looks.ask(TOPIC, "~1"), takes.ask(TOPIC, "2")];
+        for mark in ["2", "~1"] {
+            assert!(!is_answered(&looks, mark));
+            assert_eq!(is_answered(&takes, mark), mark == "~1");
+        }
+        assert!(!looks.decide(TOPIC, "~1"));
+        assert!(takes.decide(TOPIC, "2"));
+        drop(heard);
+        let _heard = looks.ask(TOPIC, "~3");
+        assert!(!is_answered(&looks, "~3"));
+        assert!(looks.decide(TOPIC, "~3"));
+        assert!(!is_answered(&looks, "4"));
+    }
+
+    #[test]
+    fn who_does_not_hear_its_own_question_has_nothing() {
+        let mut claims = Claims::default();
+        let _heard = claims.ask(TOPIC, "1");
+        assert!(!claims.decide(TOPIC, "1"));
+        let _heard = claims.ask(TOPIC, "2");
+        assert!(!is_answered(&claims, "2"));
+        assert!(!is_answered(&claims, "held 2"));
+        assert!(!claims.decide(TOPIC, "2"));
+    }
+
+    #[test]
+    fn who_was_broken_off_while_it_asked_asks_no_more() {
+        let mut claims = Claims::default();
+        drop(claims.ask(TOPIC, "1"));
+        assert!(!is_answered(&claims, "2"));
+    }
+
+    #[test]
+    fn a_question_is_no_claim() {
+        let mut claims = Claims::default();
+        let heard = claims.known(TOPIC).claimed.subscribe();
+        let _none = claims.heard(ASKED, b"1");
+        assert_eq!(*heard.borrow(), None);
+        let _none = claims.heard(TOPIC, b"another");
+        assert!(heard.borrow().is_some());
+        assert_eq!(claims.topics(), [TOPIC, ASKED]);
     }
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::callbacks::{self, CALLBACK_LIMIT, Refusal, Replaced, Taken};
 use super::{Entry, Status, Wish};
-use crate::backoff::Backoff;
+use crate::Backoff;
 use crate::describe;
 use crate::error::LinkError;
 use crate::link::{LinkKey, LinkRole, ProviderLink};

@@ -28,7 +28,8 @@ use super::backend::{Granted, Lease, LockError, Locks, millis};
 use super::bindings::lattice::lock::leader;
 use super::claim::{Claim, LockName};
 use super::limits::Limits;
-use crate::backoff::Backoff;
+use super::link_locks::abandon;
+use crate::Backoff;
 use crate::describe::Features;
 use crate::error::{LinkError, chain};
 use crate::link::ProviderLink;
@@ -245,11 +246,11 @@ impl<B: Locks> Candidate<B> {
                 Ok(None)
             }
             Some(Err(error)) => {
-                self.give_back(&claim).await;
+                self.forgo(&claim).await;
                 Err(error)
             }
             None => {
-                self.give_back(&claim).await;
+                self.forgo(&claim).await;
                 Ok(None)
             }
         }
@@ -266,14 +267,15 @@ impl<B: Locks> Candidate<B> {
             fence,
             ttl_ms: millis(leadership.ttl),
         };
-        let elected = self.tell_elected(&lease, leadership.in_doubt());
-        tokio::pin!(elected);
+        let mut elected = Box::pin(self.tell_elected(&lease, leadership.in_doubt()));
         // The lease is kept while the component makes up its mind.
         let end = tokio::select! {
             biased;
             end = self.keep(&mut leadership) => Err(end),
             taken = &mut elected => Ok(taken),
         };
+        // A call that is under way still ends here: who takes office next is not to meet it.
+        drop(elected);
         let (end, took) = match end {
             Ok(Told::Takes) => (self.keep(&mut leadership).await, true),
             Ok(Told::Declines | Told::Unreached) => (End::Declined, false),
@@ -356,61 +358,12 @@ impl<B: Locks> Candidate<B> {
             }
         }
     }
+
+    /// Releases what an attempt that failed or was broken off may have got.
+    async fn forgo(&self, claim: &Claim) {
+        abandon(&*self.locks, claim, false, &self.stop).await;
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn remote(code: &str) -> CallError {
-        RemoteError::new(code, "why").into()
-    }
-
-    fn not_served() -> CallError {
-        let subject = "default.chief.wrpc".to_owned();
-        CallError::NotServed { subject }
-    }
-
-    #[test]
-    fn who_failed_or_is_gone_leads_no_more_and_who_was_not_reached_may() {
-        assert!(has_stopped(&not_served()));
-        for code in [RemoteError::FAILED, RemoteError::INTERRUPTED] {
-            assert!(has_stopped(&remote(code)), "{code}");
-        }
-        let others = [
-            RemoteError::STOPPING,
-            RemoteError::DENIED,
-            RemoteError::DEADLINE,
-            "cancelled",
-        ];
-        for code in RemoteError::OF_CALLERS.into_iter().chain(others) {
-            assert!(!has_stopped(&remote(code)), "{code}");
-        }
-        assert!(!has_stopped(&CallError::Cancelled));
-    }
-
-    #[test]
-    fn who_was_refused_before_it_began_has_not_heard_of_its_election() {
-        assert!(is_unreached(&not_served()));
-        for code in [
-            RemoteError::OVERLOADED,
-            RemoteError::STOPPING,
-            RemoteError::DENIED,
-            RemoteError::UNTRUSTED,
-            RemoteError::STALE,
-        ] {
-            assert!(is_unreached(&remote(code)), "{code}");
-        }
-        for code in [
-            RemoteError::FAILED,
-            RemoteError::INTERRUPTED,
-            RemoteError::DEADLINE,
-            RemoteError::REPLAYED,
-            // It may be late that it cannot read what it is told.
-            RemoteError::BAD_REQUEST,
-        ] {
-            assert!(!is_unreached(&remote(code)), "{code}");
-        }
-        assert!(!is_unreached(&CallError::Cancelled));
-    }
-}
+mod tests;

@@ -12,7 +12,8 @@ use tracing::Instrument as _;
 use super::backend::{Granted, Holder, Lease, LockError, Locks, millis};
 use super::claim::{Claim, LockName};
 use super::limits::Limits;
-use crate::backoff::Backoff;
+use super::local_queue::Doubt;
+use crate::Backoff;
 
 /// How much of the time of a call is left for its answer: a quarter, and at most this.
 const SPARE: Duration = Duration::from_millis(250);
@@ -20,6 +21,9 @@ const SPARE: Duration = Duration::from_millis(250);
 /// How often, and from which pause on, an abandoned claim is released.
 const ABANDON_TRIES: usize = 4;
 const ABANDON_PAUSE: Duration = Duration::from_millis(100);
+
+/// What became of an acquisition. Who takes it in says so, since it may be dropped unread.
+type Outcome = (Result<Granted, LockError>, oneshot::Sender<()>);
 
 /// The locks of one link with its limits.
 #[derive(Debug)]
@@ -87,11 +91,14 @@ impl<B: Locks> LinkLocks<B> {
         let (answer, answered) = oneshot::channel();
         let link_locks = Arc::clone(self);
         let work = async move {
-            let _seat = seat;
-            link_locks.acquire_for(claim, ttl, until, answer).await;
+            let acquired = link_locks.acquire_for(claim, ttl, until, answer, seat);
+            acquired.await;
         };
         self.tasks.spawn(work.in_current_span());
-        let granted = answered.await.unwrap_or_else(|_| Err(self.gone()))?;
+        let (acquired, taken_in) = answered.await.map_err(|_| self.gone())?;
+        // Nobody is there to hear it where the task has panicked.
+        let _ = taken_in.send(());
+        let granted = acquired?;
         Ok(Lease {
             store: ask.store,
             name: ask.name,
@@ -106,36 +113,27 @@ impl<B: Locks> LinkLocks<B> {
         claim: Claim,
         ttl: Duration,
         until: Instant,
-        mut answer: oneshot::Sender<Result<Granted, LockError>>,
+        mut answer: oneshot::Sender<Outcome>,
+        seat: Option<OwnedSemaphorePermit>,
     ) {
+        let doubt = Doubt::new();
         let acquired = tokio::select! {
             biased;
             () = self.closed.cancelled() => Err(self.gone()),
             () = answer.closed() => Err(LockError::unavailable("the caller is gone")),
-            acquired = self.backend.acquire(&claim, ttl, until) => acquired,
+            acquired = doubt.about(self.backend.acquire(&claim, ttl, until)) => acquired,
         };
-        let is_held_by_other = matches!(acquired, Err(LockError::Held(_)));
-        let failed = acquired.is_err();
-        let heard = answer.send(acquired).is_ok();
-        if heard && (!failed || is_held_by_other) {
+        // It waits no more, and the caller may come back with its next call at once.
+        drop(seat);
+        let is_sure = matches!(acquired, Ok(_) | Err(LockError::Held(_)));
+        let (taken_in, heard) = oneshot::channel();
+        let sent = answer.send((acquired, taken_in)).is_ok();
+        if sent && is_sure && heard.await.is_ok() {
             return;
         }
         // Got and not wanted any more, or got without our knowing it.
-        self.abandon(&claim).await;
-    }
-
-    /// Releases what a claim may hold without anybody knowing. If that cannot be done, it ends with
-    /// its time.
-    async fn abandon(&self, claim: &Claim) {
-        let mut backoff = Backoff::new(ABANDON_PAUSE, Duration::from_secs(2));
-        for _ in 0..ABANDON_TRIES {
-            match self.backend.release(claim).await {
-                Ok(()) | Err(LockError::NotHeld) => return,
-                Err(error) => {
-                    tracing::debug!(error = error.text(), "could not give a lock back");
-                    tokio::time::sleep(backoff.delay()).await;
-                }
-            }
+        if doubt.is_left() {
+            abandon(&self.backend, &claim, is_sure, &self.closed).await;
         }
     }
 
@@ -195,6 +193,34 @@ impl<B: Locks> LinkLocks<B> {
     }
 }
 
+/// Releases what a claim holds, or may hold without anybody knowing. If that cannot be done, it ends
+/// with its time.
+///
+/// What an attempt that was broken off has written may take effect only after a release, which finds
+/// nothing then. So it is released again, unless it `is_sure` what became of the attempt: up to the
+/// last try, and once where the link is `closed`, since its provider may have little time left.
+pub(super) async fn abandon<B: Locks>(
+    backend: &B,
+    claim: &Claim,
+    is_sure: bool,
+    closed: &CancellationToken,
+) {
+    let mut backoff = Backoff::new(ABANDON_PAUSE, Duration::from_secs(2));
+    for tries in 1..=ABANDON_TRIES {
+        let released = backend.release(claim).await;
+        let is_last = tries == ABANDON_TRIES || (tries > 1 && closed.is_cancelled());
+        match released {
+            Ok(()) => return,
+            Err(LockError::NotHeld) if is_sure || is_last => return,
+            Err(LockError::NotHeld) => {}
+            Err(error) => tracing::debug!(error = error.text(), "could not give a lock back"),
+        }
+        if tries < ABANDON_TRIES {
+            tokio::time::sleep(backoff.delay()).await;
+        }
+    }
+}
+
 /// When a wait ends: early enough for an answer before the deadline.
 fn wait_until(wait_ms: u32, deadline: Instant) -> Instant {
     let now = Instant::now();
@@ -205,23 +231,45 @@ fn wait_until(wait_ms: u32, deadline: Instant) -> Instant {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use futures::FutureExt as _;
+    use tokio::sync::Notify;
 
     use super::*;
     use crate::describe::Features;
     use crate::error::LinkError;
+    use crate::lock::local_queue::{Attempt, LocalQueue};
 
     /// Where every lock is held by somebody else, for ever.
     #[derive(Debug, Default)]
     struct Taken {
         waiters: AtomicUsize,
         left: AtomicUsize,
+        /// Where they stand in line, if that is not at the backend.
+        line: Option<LocalQueue>,
     }
 
     impl Locks for Taken {
-        async fn acquire(&self, _: &Claim, _: Duration, _: Instant) -> Result<Granted, LockError> {
+        async fn acquire(
+            &self,
+            _: &Claim,
+            _: Duration,
+            until: Instant,
+        ) -> Result<Granted, LockError> {
             self.waiters.fetch_add(1, Ordering::Relaxed);
-            std::future::pending().await
+            let attempt = || async {
+                let holder = Holder {
+                    owner: "other".to_owned(),
+                    fence: 1,
+                    expires_in_ms: None,
+                };
+                Ok(Attempt::Held { holder, ends: None })
+            };
+            match &self.line {
+                Some(line) => line.enter("a", until, attempt).await,
+                None => std::future::pending().await,
+            }
         }
 
         async fn renew(&self, _: &Claim, _: Duration) -> Result<Granted, LockError> {
@@ -247,20 +295,164 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_closed_desk_is_finished_when_all_have_left_their_lines() {
+    /// Where a free lock is got some time after it was asked for, whether or not anybody waits for
+    /// that; the answer comes only where it takes no time.
+    #[derive(Debug)]
+    struct Late {
+        takes: Duration,
+        asked: Notify,
+        is_held: Arc<AtomicBool>,
+        given_back: AtomicUsize,
+    }
+
+    impl Late {
+        fn new(takes: Duration) -> Self {
+            Self {
+                takes,
+                asked: Notify::new(),
+                is_held: Arc::default(),
+                given_back: AtomicUsize::new(0),
+            }
+        }
+    }
+
+    impl Locks for Late {
+        async fn acquire(
+            &self,
+            _: &Claim,
+            ttl: Duration,
+            _: Instant,
+        ) -> Result<Granted, LockError> {
+            self.asked.notify_one();
+            if self.takes.is_zero() {
+                self.is_held.store(true, Ordering::Relaxed);
+                return Ok(Granted { fence: 1, ttl });
+            }
+            let (takes, is_held) = (self.takes, Arc::clone(&self.is_held));
+            tokio::spawn(async move {
+                tokio::time::sleep(takes).await;
+                is_held.store(true, Ordering::Relaxed);
+            });
+            std::future::pending().await
+        }
+
+        async fn renew(&self, _: &Claim, _: Duration) -> Result<Granted, LockError> {
+            Err(LockError::NotHeld)
+        }
+
+        async fn release(&self, _: &Claim) -> Result<(), LockError> {
+            if !self.is_held.swap(false, Ordering::Relaxed) {
+                return Err(LockError::NotHeld);
+            }
+            self.given_back.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+
+        async fn inspect(&self, _: &LockName) -> Result<Option<Holder>, LockError> {
+            Ok(None)
+        }
+
+        fn features(&self) -> Features {
+            Features::new()
+        }
+
+        async fn check(&self) -> Result<(), LinkError> {
+            Ok(())
+        }
+    }
+
+    fn of<B: Locks>(backend: B) -> Arc<LinkLocks<B>> {
         let settings = crate::Settings::from_texts([], []);
         let limits = Limits::read(&settings, Duration::from_millis(100)).unwrap();
-        let link_locks = Arc::new(LinkLocks::new(Taken::default(), limits, "default"));
+        Arc::new(LinkLocks::new(backend, limits, "default"))
+    }
+
+    fn ask(name: &str) -> Ask {
+        Ask {
+            store: String::new(),
+            name: name.to_owned(),
+            ttl_ms: 10_000,
+            wait_ms: 60_000,
+            owner: "cart".to_owned(),
+            deadline: Instant::now() + Duration::from_secs(60),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_effect_after_its_attempt_was_broken_off_is_given_back() {
+        for (is_closed, takes) in [(false, 50), (false, 500), (true, 50)] {
+            let link_locks = of(Late::new(Duration::from_millis(takes)));
+            let asking = Arc::clone(&link_locks);
+            let caller = tokio::spawn(async move { asking.acquire(ask("a")).await });
+            link_locks.backend.asked.notified().await;
+            if is_closed {
+                link_locks.close();
+            } else {
+                caller.abort();
+                link_locks.tasks.close();
+            }
+            link_locks.finished().await;
+            let given_back = link_locks.backend.given_back.load(Ordering::Relaxed);
+            assert_eq!(given_back, 1, "{is_closed}, {takes} ms");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_goes_away_from_a_line_that_is_kept_here_has_nothing_to_give_back() {
+        let link_locks = of(Taken {
+            line: Some(LocalQueue::new()),
+            ..Taken::default()
+        });
+        let wait = || {
+            let link_locks = Arc::clone(&link_locks);
+            tokio::spawn(async move { link_locks.acquire(ask("a")).await })
+        };
+        let waiters = [wait(), wait()];
+        while link_locks.backend.waiters.load(Ordering::Relaxed) < 2 {
+            tokio::task::yield_now().await;
+        }
+        for waiter in waiters {
+            waiter.abort();
+        }
+        link_locks.tasks.close();
+        link_locks.finished().await;
+        assert_eq!(link_locks.backend.left.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_goes_away_leaves_its_seat_before_anything_is_given_back() {
+        let link_locks = of(Late::new(Duration::from_millis(500)));
+        let free = link_locks.seats.available_permits();
+        let asking = Arc::clone(&link_locks);
+        let caller = tokio::spawn(async move { asking.acquire(ask("a")).await });
+        link_locks.backend.asked.notified().await;
+        let begun = Instant::now();
+        caller.abort();
+        while link_locks.seats.available_permits() < free {
+            assert!(begun.elapsed() < Duration::from_millis(50));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(!link_locks.tasks.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lock_whose_answer_nobody_takes_in_is_given_back() {
+        let link_locks = of(Late::new(Duration::ZERO));
+        let mut call = Box::pin(link_locks.acquire(ask("a")));
+        assert!(call.as_mut().now_or_never().is_none());
+        // The answer is sent before anything else is waited for.
+        link_locks.backend.asked.notified().await;
+        drop(call);
+        link_locks.tasks.close();
+        link_locks.finished().await;
+        assert_eq!(link_locks.backend.given_back.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_desk_is_finished_when_all_have_left_their_lines() {
+        let link_locks = of(Taken::default());
         let wait = |name: &str| {
-            let ask = Ask {
-                store: String::new(),
-                name: name.to_owned(),
-                ttl_ms: 10_000,
-                wait_ms: 60_000,
-                owner: "cart".to_owned(),
-                deadline: Instant::now() + Duration::from_secs(60),
-            };
+            let ask = ask(name);
             let link_locks = Arc::clone(&link_locks);
             tokio::spawn(async move { link_locks.acquire(ask).await })
         };

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
+use tokio::task::futures::TaskLocalFuture;
 use tokio::time::Instant;
 
 use super::backend::{Granted, Holder, LockError};
@@ -29,6 +31,36 @@ pub enum Attempt {
         /// When it may be free without a word, if that can be told.
         ends: Option<Instant>,
     },
+}
+
+tokio::task_local! {
+    /// That of the acquisition under way.
+    static DOUBT: Doubt;
+}
+
+/// Whether an acquisition that is broken off may have got its lock, or stands in a line of the
+/// backend. That is so unless a [`LocalQueue`] knows better: between attempts nobody has anything.
+#[derive(Debug, Clone)]
+pub(super) struct Doubt(Arc<AtomicBool>);
+
+impl Doubt {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+
+    /// Makes an acquisition, which says meanwhile whether there is doubt about it.
+    pub(super) fn about<F: Future>(&self, acquisition: F) -> TaskLocalFuture<Self, F> {
+        DOUBT.scope(self.clone(), acquisition)
+    }
+
+    pub(super) fn is_left(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Does nothing where nobody wants to know.
+    fn set(is_left: bool) {
+        let _ = DOUBT.try_with(|doubt| doubt.0.store(is_left, Ordering::Relaxed));
+    }
 }
 
 type Line = Arc<tokio::sync::Mutex<()>>;
@@ -70,7 +102,7 @@ impl LocalQueue {
     where
         F: Future<Output = Result<Attempt, LockError>>,
     {
-        let first = match attempt().await? {
+        let first = match attempted(attempt()).await? {
             Attempt::Got(granted) => return Ok(granted),
             Attempt::Held { holder, .. } => holder,
         };
@@ -80,7 +112,7 @@ impl LocalQueue {
         };
         let mut listener = self.wakeups.listen(name);
         loop {
-            let (holder, ends) = match attempt().await? {
+            let (holder, ends) = match attempted(attempt()).await? {
                 Attempt::Got(granted) => return Ok(granted),
                 Attempt::Held { holder, ends } => (holder, ends),
             };
@@ -105,9 +137,20 @@ impl LocalQueue {
     }
 }
 
+/// One attempt. Who is told that another holds the lock has got nothing.
+async fn attempted<F>(attempt: F) -> Result<Attempt, LockError>
+where
+    F: Future<Output = Result<Attempt, LockError>>,
+{
+    Doubt::set(true);
+    let attempted = attempt.await;
+    Doubt::set(!matches!(attempted, Ok(Attempt::Held { .. })));
+    attempted
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::AtomicU64;
 
     use super::*;
 

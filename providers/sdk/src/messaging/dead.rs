@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use lattice_core::text::head;
+
 use super::{Arriving, Message};
 
 /// How much of a cause goes with a message.
@@ -183,11 +185,8 @@ fn is_odd(c: char) -> bool {
 
 fn line(text: &str) -> String {
     let plain = |c: char| if is_odd(c) { ' ' } else { c };
-    let mut line: String = text.chars().map(plain).collect();
-    if line.len() > LONGEST_VALUE {
-        line.truncate(line.floor_char_boundary(LONGEST_VALUE));
-    }
-    line.trim().to_owned()
+    let line: String = text.chars().map(plain).collect();
+    head(&line, LONGEST_VALUE).trim().to_owned()
 }
 
 #[cfg(test)]

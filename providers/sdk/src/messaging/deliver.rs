@@ -13,7 +13,7 @@ use tracing::field::Empty;
 
 use super::handlers::Handlers;
 use super::{DeadLetter, DeliveryRules, Failure, Intake, LARGEST_BODY, Message};
-use crate::backoff::Backoff;
+use crate::Backoff;
 use crate::link::ProviderLink;
 use crate::session::Session;
 use crate::telemetry::{self, Begun, TARGET};

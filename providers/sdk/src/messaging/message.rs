@@ -1,5 +1,7 @@
 //! Messages, whichever package they come by.
 
+use lattice_core::text::clipped;
+
 use super::{BrokerMessage, Message, MessagingError};
 
 /// How many bytes the metadata of one message may have, names and values together.
@@ -69,7 +71,7 @@ impl Message {
 
 /// As much of a name as an error shows.
 fn shown(name: &str) -> String {
-    name.chars().take(64).collect()
+    clipped(name, 64)
 }
 
 impl From<BrokerMessage> for Message {

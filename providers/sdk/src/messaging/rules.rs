@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::backoff::Backoff;
+use crate::Backoff;
 use crate::session::{DEFAULT_DEADLINE, Session};
 use crate::settings::{InvalidSetting, Settings};
 

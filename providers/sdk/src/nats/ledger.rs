@@ -27,7 +27,7 @@ use lattice_nats::{NewBucket, OpenBucketError, open_bucket};
 use tokio::sync::{Mutex, watch};
 
 use super::NatsBackend;
-use crate::backoff::Backoff;
+use crate::Backoff;
 use crate::error::BoxError;
 
 /// The pauses before a watch that was lost is begun again.

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use super::backend::{DeliveryAction, Outcome, QueueError, Queues};
 use super::serve::Links;
+use crate::Backoff;
 use crate::backends::NoLink;
-use crate::backoff::Backoff;
 use crate::error::{ServeError, chain};
 use crate::session::Session;
 

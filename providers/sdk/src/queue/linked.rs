@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use futures::future::join_all;
+use tokio::time::{Instant, timeout};
 
 use super::backend::{Delivery, Depth, Message, Outcome, QueueError, Queues, ReceiveOptions, Sent};
 use super::checks;
 use super::names::Names;
-use super::receipt::{Holder, Scope};
+use super::receipt::{Holder, ReceiptKey, Scope};
 use crate::error::LinkError;
 use crate::link::{LinkRole, ProviderLink};
 use crate::settings::Settings;
@@ -146,46 +147,61 @@ impl<B: Queues> Linked<B> {
         let wait = Duration::from_millis(wait.into());
         let latest = deadline.checked_sub(WAY_BACK).unwrap_or(deadline);
         let until = latest.min(Instant::now() + wait);
+        let scope = Scope {
+            queue: &queue,
+            home,
+        };
+        // Before anything is leased: nobody would have what comes if this failed later.
+        let key = self.queues.receipt_key(&queue).await?;
         loop {
             let wait = until.saturating_duration_since(Instant::now());
-            let got = self
-                .queues
-                .receive(&queue, ReceiveOptions { max, wait, lease })
-                .await?;
+            let want = ReceiveOptions { max, wait, lease };
+            let got = self.queues.receive(&queue, want).await?;
             let came = !got.is_empty();
-            let kept = self.without_the_dead(&queue, got).await;
+            let kept = self.without_the_dead(&queue, got, deadline).await;
             // When all that came were dead there may be others that are alive.
             if kept.is_empty() && came && Instant::now() < until {
                 continue;
             }
-            let scope = Scope {
-                queue: &queue,
-                home,
-            };
-            return self.sealed(scope, kept).await;
+            return Ok(self.sealed_with(&key, scope, kept));
         }
     }
 
-    /// Moves those to the dead-letter queue that were delivered too often.
-    async fn without_the_dead(&self, queue: &str, got: Vec<Delivery>) -> Vec<Delivery> {
+    /// Moves those to the dead-letter queue that were delivered too often. The others are leased to a
+    /// caller who is gone after `deadline`, so that they wait for half of the time until then at the most.
+    async fn without_the_dead(
+        &self,
+        queue: &str,
+        got: Vec<Delivery>,
+        deadline: Instant,
+    ) -> Vec<Delivery> {
         let (dead, alive): (Vec<_>, Vec<_>) = got
             .into_iter()
             .partition(|delivery| self.is_spent(queue, delivery.attempt));
-        for delivery in dead {
-            let reason = spent(delivery.attempt);
-            let rejected = Outcome::Reject(reason);
-            let done = self.end_lease(queue, &delivery.receipt, rejected).await;
-            if let Err(error) = done {
-                let (id, error) = (delivery.id, error.text());
-                tracing::warn!(
-                    queue,
-                    id,
-                    error,
-                    "could not move a message to the dead letters"
-                );
-            }
+        let mut moves = Vec::with_capacity(dead.len());
+        for delivery in &dead {
+            moves.push(self.bury(queue, delivery));
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if timeout(left / 2, join_all(moves)).await.is_err() {
+            // They come again when their leases end.
+            tracing::warn!(queue, "moving messages to the dead letters took too long");
         }
         alive
+    }
+
+    async fn bury(&self, queue: &str, delivery: &Delivery) {
+        let rejected = Outcome::Reject(spent(delivery.attempt));
+        let done = self.end_lease(queue, &delivery.receipt, rejected).await;
+        if let Err(error) = done {
+            let (id, error) = (&delivery.id, error.text());
+            tracing::warn!(
+                queue,
+                id,
+                error,
+                "could not move a message to the dead letters"
+            );
+        }
     }
 
     /// Whether a delivery is one too many.
@@ -197,16 +213,22 @@ impl<B: Queues> Linked<B> {
     pub(crate) async fn sealed(
         &self,
         scope: Scope<'_>,
-        mut deliveries: Vec<Delivery>,
+        deliveries: Vec<Delivery>,
     ) -> Result<Vec<Delivery>, QueueError> {
-        if deliveries.is_empty() {
-            return Ok(deliveries);
-        }
         let key = self.queues.receipt_key(scope.queue).await?;
+        Ok(self.sealed_with(&key, scope, deliveries))
+    }
+
+    fn sealed_with(
+        &self,
+        key: &ReceiptKey,
+        scope: Scope<'_>,
+        mut deliveries: Vec<Delivery>,
+    ) -> Vec<Delivery> {
         for delivery in &mut deliveries {
-            delivery.receipt = self.holder.seal(&key, scope, &delivery.receipt);
+            delivery.receipt = self.holder.seal(key, scope, &delivery.receipt);
         }
-        Ok(deliveries)
+        deliveries
     }
 
     async fn opened(
@@ -278,18 +300,24 @@ pub(crate) fn spent(attempt: u32) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use parking_lot::Mutex;
+    use tokio::time::sleep;
 
     use super::*;
     use crate::link::tests::bare;
-    use crate::queue::ReceiptKey;
 
     pub(crate) fn link(component: &str, name: &str) -> ProviderLink {
         bare(LinkRole::Target, ("lattice", "queue"), component, name)
     }
 
-    /// Notes how leases end; has no messages.
+    /// Notes how leases end; has the messages that it is given, once.
     #[derive(Debug, Default)]
-    struct Noted(Mutex<Vec<Outcome>>);
+    struct Noted {
+        ends: Mutex<Vec<Outcome>>,
+        messages: Mutex<Vec<Delivery>>,
+        /// How long it takes to reject one.
+        slow: Duration,
+        has_lost_its_key: bool,
+    }
 
     impl Queues for Noted {
         fn is_dead_letter_queue(&self, queue: &str) -> bool {
@@ -297,7 +325,10 @@ pub(crate) mod tests {
         }
 
         async fn receipt_key(&self, _queue: &str) -> Result<ReceiptKey, QueueError> {
-            Ok(ReceiptKey::of_this_process())
+            match self.has_lost_its_key {
+                true => Err(QueueError::unavailable("the key")),
+                false => Ok(ReceiptKey::of_this_process()),
+            }
         }
 
         async fn send(&self, _queue: &str, _message: Message, _delay: Duration) -> Sent {
@@ -309,11 +340,14 @@ pub(crate) mod tests {
             _queue: &str,
             _want: ReceiveOptions,
         ) -> Result<Vec<Delivery>, QueueError> {
-            Ok(Vec::new())
+            Ok(std::mem::take(&mut *self.messages.lock()))
         }
 
         async fn settle(&self, _queue: &str, _: &str, how: Outcome) -> Result<(), QueueError> {
-            self.0.lock().push(how);
+            if matches!(how, Outcome::Reject(_)) {
+                sleep(self.slow).await;
+            }
+            self.ends.lock().push(how);
             Ok(())
         }
 
@@ -367,7 +401,55 @@ pub(crate) mod tests {
             assert_eq!(rejected, expected);
         }
         let (again, ack) = (Outcome::Retry(None), Outcome::Ack);
-        let noted = linked.queues().0.lock().clone();
+        let noted = linked.queues().ends.lock().clone();
         assert_eq!(noted, [again.clone(), ack.clone(), again, ack, reject()]);
+    }
+
+    const ALIVE: Scope<'static> = Scope {
+        queue: "alive",
+        home: "",
+    };
+
+    /// A link to a queue with a message that is alive, behind forty that were delivered too often.
+    fn with_many_dead(mut queues: Noted) -> Linked<Noted> {
+        let dead = || Delivery {
+            attempt: 2,
+            ..delivery("dead")
+        };
+        let messages = queues.messages.get_mut();
+        messages.extend(std::iter::repeat_with(dead).take(40));
+        messages.push(delivery("alive"));
+        let settings = Settings::from_texts([("max_attempts", "1")], []);
+        Linked::new(&link("worker", "default"), &settings, queues).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_are_alive_come_in_time_however_long_the_dead_take() {
+        for (millis, moved) in [(10, 40), (60_000, 0)] {
+            let queues = Noted {
+                slow: Duration::from_millis(millis),
+                ..Noted::default()
+            };
+            let linked = with_many_dead(queues);
+            // As at the end of a wait.
+            let deadline = Instant::now() + WAY_BACK;
+            let got = linked.receive(ALIVE, (100, 0), None, deadline).await;
+            assert_eq!(got.unwrap().len(), 1);
+            assert!(Instant::now() < deadline, "nobody waits any more");
+            assert_eq!(linked.queues().ends.lock().len(), moved);
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_received_that_could_not_be_sealed() {
+        let queues = Noted {
+            has_lost_its_key: true,
+            ..Noted::default()
+        };
+        let linked = with_many_dead(queues);
+        let deadline = Instant::now() + WAY_BACK;
+        let got = linked.receive(ALIVE, (100, 0), None, deadline).await;
+        assert_eq!(got, Err(QueueError::unavailable("the key")));
+        assert_eq!(linked.queues().messages.lock().len(), 41);
     }
 }

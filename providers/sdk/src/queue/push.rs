@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::backend::{Delivery, Queues, ReceiveOptions};
 use super::checks::MOST_RECEIVED;
 use super::linked::Linked;
-use crate::backoff::Backoff;
+use crate::Backoff;
 use crate::link::{LinkKey, ProviderLink};
 use crate::session::Session;
 pub use settings::PushSettings;

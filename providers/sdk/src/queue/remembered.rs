@@ -58,7 +58,7 @@ impl Remembered {
 
     /// Remembers a message until its lease ends.
     pub fn keep(&self, receipt: &str, message: Message, attempt: u32, until: Instant) {
-        let size = size(&message) + receipt.len() * 2 + OVERHEAD;
+        let size = message.size() + receipt.len() * 2 + OVERHEAD;
         let mut kept = self.kept.lock();
         kept.remove(receipt);
         kept.make_room(self.most.saturating_sub(size));
@@ -121,14 +121,6 @@ impl Kept {
             }
         }
     }
-}
-
-fn size(message: &Message) -> usize {
-    let attributes = message.attributes.iter();
-    let attributes: usize = attributes
-        .map(|(name, value)| name.len() + value.len())
-        .sum();
-    message.body.len() + attributes
 }
 
 #[cfg(test)]

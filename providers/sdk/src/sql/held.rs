@@ -14,6 +14,10 @@ use super::{Control, Session, SqlError};
 /// How long the database may take to undo what was given up.
 const UNDO_LIMIT: Duration = Duration::from_secs(2);
 
+/// How long one that was lost is known, so that to roll it back is no error. It has no place among those
+/// that a link may have, and so nothing else bounds how many there are.
+const LOST_LIMIT: Duration = Duration::from_secs(30);
+
 /// What is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holding {
@@ -77,6 +81,8 @@ impl<S: Session> Slot<S> {
             return Err(SqlError::Timeout);
         };
         let mut run = place.take().ok_or_else(|| self.gone())?;
+        // Dropped before the place is free.
+        let _use = Use(&self.used);
         let done = tokio::select! {
             biased;
             // With the session, which is closed.
@@ -87,7 +93,6 @@ impl<S: Session> Slot<S> {
             Err(error) if error.ends_session() => undo_after(error, self.holding, run).await,
             _ => *place = Some(run),
         }
-        *self.used.lock() = Instant::now();
         done
     }
 
@@ -104,8 +109,26 @@ impl<S: Session> Slot<S> {
         place.take().ok_or_else(|| self.gone())
     }
 
+    /// Whether its time is over. One in use is left alone: its statement is broken off when its time is
+    /// over.
     fn is_over(&self, now: Instant) -> bool {
-        now >= self.ends || now >= *self.used.lock() + self.idle
+        let Ok(run) = self.run.try_lock() else {
+            return false;
+        };
+        let idle = match *run {
+            Some(_) => self.idle,
+            None => self.idle.min(LOST_LIMIT),
+        };
+        now >= self.ends || now >= *self.used.lock() + idle
+    }
+}
+
+/// A use of a session, which counts up to its end, also where the call is dropped in the middle.
+struct Use<'a>(&'a Mutex<Instant>);
+
+impl Drop for Use<'_> {
+    fn drop(&mut self) {
+        *self.0.lock() = Instant::now();
     }
 }
 
@@ -159,19 +182,6 @@ impl<S: Session> Held<S> {
         }
     }
 
-    /// How many sessions of one kind are held.
-    pub(super) fn count(&self, holding: Holding) -> usize {
-        let slots = self.slots.lock();
-        let mut seen: Vec<*const Slot<S>> = slots
-            .values()
-            .filter(|slot| slot.holding == holding)
-            .map(Arc::as_ptr)
-            .collect();
-        seen.sort_unstable();
-        seen.dedup();
-        seen.len()
-    }
-
     pub(super) fn put(&self, name: &str, slot: Arc<Slot<S>>) {
         self.slots.lock().insert(name.to_owned(), slot);
         self.more.notify_one();
@@ -203,8 +213,7 @@ impl<S: Session> Held<S> {
         let now = Instant::now();
         let mut over = Vec::new();
         self.slots.lock().retain(|_, slot| {
-            // One in use is left alone: its statement is broken off when its time is over.
-            let is_over = slot.is_over(now) && slot.run.try_lock().is_ok();
+            let is_over = slot.is_over(now);
             if is_over && !over.iter().any(|other| Arc::ptr_eq(other, slot)) {
                 over.push(Arc::clone(slot));
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -28,6 +29,9 @@ pub(super) struct Linked<B: Backend> {
     pub(super) backend: Arc<B>,
     databases: Databases,
     limits: Limits,
+    /// The places for transactions, and for cursors outside of them, that are not taken.
+    transactions: Arc<Semaphore>,
+    cursors: Arc<Semaphore>,
     held: Arc<Held<B::Session>>,
     copy: Copy,
     sweeper: AbortHandle,
@@ -53,6 +57,8 @@ impl<B: Backend> Linked<B> {
         Self {
             backend,
             databases,
+            transactions: Arc::new(Semaphore::new(limits.max_transactions)),
+            cursors: Arc::new(Semaphore::new(limits.max_cursors)),
             limits,
             held,
             copy,
@@ -145,19 +151,26 @@ impl<B: Backend> Linked<B> {
         let mut run = Run::new(self.backend.connect(db, purpose, until).await?);
         let page = work.run(&mut run, until).await?;
         if !page.is_last {
-            self.room_for_cursor()?;
+            run.occupy(self.place_for_cursor()?);
         }
         Ok((page, run))
     }
 
-    pub(super) fn room_for_cursor(&self) -> Result<(), SqlError> {
-        let most = self.limits.max_cursors;
-        match self.held.count(Holding::Cursor) >= most {
-            true => Err(SqlError::Busy(format!(
+    pub(super) fn place_for_cursor(&self) -> Result<OwnedSemaphorePermit, SqlError> {
+        let place = Arc::clone(&self.cursors).try_acquire_owned();
+        place.map_err(|_| {
+            let most = self.limits.max_cursors;
+            SqlError::Busy(format!(
                 "{most} cursors are open, which is the most that the link allows (`max_cursors`)"
-            ))),
-            false => Ok(()),
-        }
+            ))
+        })
+    }
+
+    fn too_many_transactions(&self) -> SqlError {
+        let most = self.limits.max_transactions;
+        SqlError::Busy(format!(
+            "{most} transactions are open, which is the most that the link allows (`max_transactions`)"
+        ))
     }
 
     fn hold_cursor(&self, name: &str, db: Option<&str>, run: Run<B::Session>) {
@@ -297,11 +310,8 @@ impl<B: Backend> Linked<B> {
         until: Instant,
     ) -> Result<String, SqlError> {
         let db = self.databases.find(db)?;
-        let most = self.limits.max_transactions;
-        if self.held.count(Holding::Transaction) >= most {
-            return Err(SqlError::Busy(format!(
-                "{most} transactions are open, which is the most that the link allows (`max_transactions`)"
-            )));
+        if self.transactions.available_permits() == 0 {
+            return Err(self.too_many_transactions());
         }
         let lasts = match timeout_ms {
             0 => self.limits.transaction,
@@ -309,9 +319,14 @@ impl<B: Backend> Linked<B> {
         };
         let name = self.copy.new_name(TRANSACTION)?;
         let purpose = Purpose::Transaction(isolation);
-        let session = self.backend.connect(db, purpose, until).await?;
+        let mut run = Run::new(self.backend.connect(db, purpose, until).await?);
+        // Those that wait for a connection are not open: only now it shows who was too many.
+        match Arc::clone(&self.transactions).try_acquire_owned() {
+            Ok(place) => run.occupy(place),
+            Err(_) => return Err(undone(run, self.too_many_transactions()).await),
+        }
         let idle = self.limits.transaction_idle;
-        let slot = Slot::new(Holding::Transaction, db, Run::new(session), lasts, idle);
+        let slot = Slot::new(Holding::Transaction, db, run, lasts, idle);
         self.held.put(&name, Arc::new(slot));
         Ok(name)
     }
@@ -447,3 +462,6 @@ impl<S: Session> AsyncWork<S, Done> for Many<'_> {
         done
     }
 }
+
+#[cfg(test)]
+mod tests;

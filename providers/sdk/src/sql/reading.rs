@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::backend::size_of_row;
@@ -24,6 +25,9 @@ pub(super) struct Run<S> {
     is_unread: bool,
     kept: HashMap<String, Kept>,
     kept_bytes: usize,
+    /// Its place among those that a link may have open, which is free when this is gone: however
+    /// that comes, and whoever still knows its name.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Debug)]
@@ -53,7 +57,13 @@ impl<S: Session> Run<S> {
             is_unread: false,
             kept: HashMap::new(),
             kept_bytes: 0,
+            _place: None,
         }
+    }
+
+    /// Takes a place for as long as it lasts.
+    pub(super) fn occupy(&mut self, place: OwnedSemaphorePermit) {
+        self._place = Some(place);
     }
 
     /// The session, free for a statement after [`Run::keep`].

@@ -20,7 +20,7 @@ impl<B: Backend> Linked<B> {
         until: Instant,
     ) -> Result<(Page, Run<B::Session>), SqlError> {
         // Later it has taken effect, and must not be answered as if it had not.
-        self.room_for_cursor()?;
+        drop(self.place_for_cursor()?);
         let statement = work.statement;
         let can_be_undone = statement.can_be_undone();
         let purpose = match can_be_undone {
@@ -35,6 +35,11 @@ impl<B: Backend> Linked<B> {
         match done {
             Ok(page) => {
                 run.release();
+                if !page.is_last
+                    && let Ok(place) = self.place_for_cursor()
+                {
+                    run.occupy(place);
+                }
                 Ok((page, run))
             }
             Err(error) if can_be_undone => Err(undone(run, error).await),

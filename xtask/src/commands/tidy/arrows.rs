@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Problem, source};
 
 /// The crates of the lattice and the crates of the lattice that each may use.
-const ALLOWED: [(&str, &[&str]); 19] = [
+const ALLOWED: [(&str, &[&str]); 20] = [
     ("lattice-core", &[]),
     ("lattice-claims", &["lattice-core"]),
     ("lattice-codec", &["lattice-core"]),
@@ -80,6 +80,7 @@ const ALLOWED: [(&str, &[&str]); 19] = [
     ("lattice-azure", BACKEND),
     ("lattice-etcd", BACKEND),
     ("lattice-postgres", BACKEND),
+    ("lattice-rabbitmq", BACKEND),
     (
         "wash",
         &[
@@ -115,6 +116,7 @@ const PROVIDER: &[&str] = &[
     "lattice-azure",
     "lattice-etcd",
     "lattice-postgres",
+    "lattice-rabbitmq",
 ];
 
 /// Where the providers are, and those of examples.

@@ -1,10 +1,16 @@
 //! Keys that requests are signed with.
 
+use std::time::Duration;
+
 use lattice_core::provider::SecretText;
 use time::OffsetDateTime;
 
+use super::profile::ProfileFiles;
 use crate::HttpError;
 use crate::xml::XmlError;
+
+/// How long the files of a profile may take: they may lie on a disk elsewhere.
+const READ_LIMIT: Duration = Duration::from_secs(1);
 
 /// Who we are for AWS.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -17,6 +23,8 @@ pub struct AwsKeys {
     pub token: Option<SecretText>,
     /// When lent ones end.
     pub until: Option<OffsetDateTime>,
+    /// The files of the profile that they are from, which may have others later.
+    pub(super) files: Option<ProfileFiles>,
 }
 
 impl AwsKeys {
@@ -27,7 +35,16 @@ impl AwsKeys {
             secret: SecretText::new(secret),
             token: None,
             until: None,
+            files: None,
         }
+    }
+
+    /// What the profile has by now that these are from; `None` when it has none, or there is none.
+    pub(super) async fn by_now(&self) -> Option<Self> {
+        let files = self.files.clone()?;
+        let read = tokio::task::spawn_blocking(move || files.keys());
+        let read = tokio::time::timeout(READ_LIMIT, read).await;
+        read.ok().and_then(Result::ok).flatten()
     }
 }
 

@@ -183,7 +183,10 @@ mod tests {
         let container = ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/x");
         let options = read(&[file, container]);
         assert_eq!(options.region, "eu-west-3");
-        assert_eq!(options.origin, Origin::Fixed(AwsKeys::new("profile", "k")));
+        let Origin::Fixed(keys) = options.origin else {
+            panic!("no keys");
+        };
+        assert_eq!((&*keys.id, keys.secret.expose()), ("profile", "k"));
         let said = [
             ("AWS_ACCESS_KEY_ID", "env"),
             ("AWS_SECRET_ACCESS_KEY", "s"),

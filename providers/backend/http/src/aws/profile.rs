@@ -38,46 +38,88 @@ impl NoProfile {
 #[derive(Clone, Default)]
 pub(super) struct Profile {
     values: Values,
+    files: ProfileFiles,
+}
+
+/// Where a profile is written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct ProfileFiles {
+    name: String,
+    credentials: Option<PathBuf>,
+    config: Option<PathBuf>,
+}
+
+impl ProfileFiles {
+    /// Those that are meant, and whether the profile is named.
+    fn of(value: &impl Fn(&str) -> Option<String>) -> (Self, bool) {
+        let file = |key: &str, name: &str| {
+            let in_home = || Some(Path::new(&value("HOME")?).join(".aws").join(name));
+            value(key).map(PathBuf::from).or_else(in_home)
+        };
+        let named = value("AWS_PROFILE");
+        let is_named = named.is_some();
+        let files = Self {
+            name: named.unwrap_or_else(|| USUAL.to_owned()),
+            credentials: file("AWS_SHARED_CREDENTIALS_FILE", "credentials"),
+            config: file("AWS_CONFIG_FILE", "config"),
+        };
+        (files, is_named)
+    }
+
+    /// What they say of the profile by now, if it is there.
+    fn values(&self) -> Option<Values> {
+        let name = &self.name;
+        let of = |path: &Option<PathBuf>, titles: &[String]| {
+            let text = std::fs::read_to_string(path.as_ref()?).ok()?;
+            section(&text, titles)
+        };
+        let in_config = match name.as_str() {
+            // The longer form goes before the other one.
+            USUAL => vec![format!("profile {name}"), name.clone()],
+            _ => vec![format!("profile {name}")],
+        };
+        let found = [
+            of(&self.config, &in_config),
+            of(&self.credentials, std::slice::from_ref(name)),
+        ];
+        if found.iter().all(Option::is_none) {
+            return None;
+        }
+        // The file of keys goes before the other one.
+        Some(found.into_iter().flatten().flatten().collect())
+    }
+
+    /// The keys that the profile has by now. Reads the files, which may take long.
+    pub(super) fn keys(self) -> Option<AwsKeys> {
+        let values = self.values()?;
+        Profile {
+            values,
+            files: self,
+        }
+        .keys()
+    }
 }
 
 impl Profile {
     /// Reads the profile that is meant; an empty one where none is named and none is there.
     pub(super) fn read(value: &impl Fn(&str) -> Option<String>) -> Result<Self, NoProfile> {
-        let file = |key: &str, name: &str| {
-            let in_home = || Some(Path::new(&value("HOME")?).join(".aws").join(name));
-            value(key).map(PathBuf::from).or_else(in_home)
-        };
-        let credentials = file("AWS_SHARED_CREDENTIALS_FILE", "credentials");
-        let config = file("AWS_CONFIG_FILE", "config");
-        let named = value("AWS_PROFILE");
-        let name = named.as_deref().unwrap_or(USUAL);
-        let of = |path: &Option<PathBuf>, titles: &[String]| {
-            let text = std::fs::read_to_string(path.as_ref()?).ok()?;
-            section(&text, titles)
-        };
-        let in_config = match name {
-            // The longer form goes before the other one.
-            USUAL => vec![format!("profile {name}"), name.to_owned()],
-            _ => vec![format!("profile {name}")],
-        };
-        let shown = |path: &Option<PathBuf>| match path {
-            Some(path) => path.display().to_string(),
-            None => "no home".to_owned(),
-        };
-        let found = [
-            of(&config, &in_config),
-            of(&credentials, &[name.to_owned()]),
-        ];
-        if named.is_some() && found.iter().all(Option::is_none) {
+        let (files, is_named) = ProfileFiles::of(value);
+        let values = files.values();
+        if is_named && values.is_none() {
+            let shown = |path: &Option<PathBuf>| match path {
+                Some(path) => path.display().to_string(),
+                None => "no home".to_owned(),
+            };
             return Err(NoProfile {
-                name: name.to_owned(),
-                credentials: shown(&credentials),
-                config: shown(&config),
+                credentials: shown(&files.credentials),
+                config: shown(&files.config),
+                name: files.name,
             });
         }
-        // The file of keys goes before the other one.
-        let values = found.into_iter().flatten().flatten().collect();
-        Ok(Self { values })
+        Ok(Self {
+            values: values.unwrap_or_default(),
+            files,
+        })
     }
 
     fn text(&self, name: &str) -> Option<&str> {
@@ -95,6 +137,7 @@ impl Profile {
         let secret = self.text("aws_secret_access_key")?;
         Some(AwsKeys {
             token: self.text("aws_session_token").map(SecretText::new),
+            files: Some(self.files.clone()),
             ..AwsKeys::new(id, secret)
         })
     }
@@ -198,7 +241,8 @@ aws_access_key_id = alone
         let home = home();
         let usual = read(home.path(), &[]).unwrap();
         assert_eq!(usual.region().as_deref(), Some("eu-west-1"));
-        assert_eq!(usual.keys(), Some(AwsKeys::new("usual", "a#b")));
+        let keys = usual.keys().unwrap();
+        assert_eq!((&*keys.id, keys.secret.expose()), ("usual", "a#b"));
         let shop = read(home.path(), &[("AWS_PROFILE", "shop")]).unwrap();
         assert_eq!(shop.region().as_deref(), Some("eu-north-1"));
         let keys = shop.keys().unwrap();

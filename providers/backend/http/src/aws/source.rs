@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::keys::{AwsKeys, KeysError};
+use super::refusal::Refusal;
 use super::sign::{Scope, hash, sign};
 use crate::date;
 use crate::encode::query;
@@ -23,6 +24,8 @@ const BEFORE_END: Duration = Duration::from_secs(300);
 const LENDER_LIMIT: Duration = Duration::from_secs(3);
 /// How long nobody is asked again after a failure: callers would wait for it one after the other.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long nobody is asked again after a refusal without a cause: most are not of the keys.
+const SILENT_PAUSE: Duration = Duration::from_secs(30);
 /// The address of the machine's own service, on every machine of AWS.
 const INSTANCE: &str = "http://169.254.169.254";
 /// How it is shown that its token was fetched.
@@ -48,7 +51,7 @@ pub struct Role {
 /// Where keys come from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// They are there.
+    /// They are there, or in the files of a profile.
     Fixed(AwsKeys),
     /// They are lent to who has others.
     Role(Role, Box<Origin>),
@@ -78,6 +81,8 @@ struct Lent {
     keys: Option<AwsKeys>,
     /// When nobody lent any, and why.
     failed: Option<(Instant, String)>,
+    /// When others were asked for last because a service refused these.
+    renewed: Option<Instant>,
 }
 
 impl KeySource {
@@ -97,7 +102,9 @@ impl KeySource {
     ///
     /// [`KeysError`] when nobody lends any. Keys that have not quite ended are used meanwhile.
     pub async fn keys(&self) -> Result<AwsKeys, KeysError> {
-        if let Origin::Fixed(keys) = &self.origin {
+        if let Origin::Fixed(keys) = &self.origin
+            && keys.files.is_none()
+        {
             return Ok(keys.clone());
         }
         let mut lent = self.lent.lock().await;
@@ -123,6 +130,30 @@ impl KeySource {
             }
         }
     }
+
+    /// Other keys than those that a service refused, if there are any by now. They are asked for
+    /// again, though not for each of many refusals.
+    pub(super) async fn instead_of(&self, refused: &AwsKeys, refusal: Refusal) -> Option<AwsKeys> {
+        let pause = match refusal {
+            Refusal::Keys => PAUSE,
+            Refusal::Silent => SILENT_PAUSE,
+        };
+        let mut lent = self.lent.lock().await;
+        let is_due = lent.renewed.is_none_or(|at| at.elapsed() >= pause);
+        // Another request may have brought others meanwhile.
+        if is_due && lent.keys.as_ref() == Some(refused) {
+            let found = match &self.origin {
+                Origin::Fixed(keys) => keys.by_now().await,
+                // The refusal says more than why there are no others.
+                origin => ask(&self.http, origin).await.ok(),
+            };
+            lent.renewed = Some(Instant::now());
+            if let Some(keys) = found {
+                lent.keys = Some(keys);
+            }
+        }
+        lent.keys.clone().filter(|keys| keys != refused)
+    }
 }
 
 fn lasts(keys: &AwsKeys, until: OffsetDateTime) -> bool {
@@ -131,7 +162,7 @@ fn lasts(keys: &AwsKeys, until: OffsetDateTime) -> bool {
 
 async fn ask(http: &HttpBackend, origin: &Origin) -> Result<AwsKeys, KeysError> {
     match origin {
-        Origin::Fixed(keys) => Ok(keys.clone()),
+        Origin::Fixed(keys) => Ok(keys.by_now().await.unwrap_or_else(|| keys.clone())),
         Origin::Role(role, from) => {
             let own = Box::pin(ask(http, from)).await?;
             assume(http, role, Some(&own), None).await

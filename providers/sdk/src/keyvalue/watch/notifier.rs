@@ -13,6 +13,7 @@ use crate::error::call_error;
 use crate::keyvalue::watcher;
 use crate::link::ProviderLink;
 use crate::session::Session;
+use crate::settings::Settings;
 
 /// The digest of what is not there.
 const ABSENT: &str = "absent";
@@ -33,14 +34,16 @@ pub struct ChangeNotifier {
 
 impl ChangeNotifier {
     /// Tells the component at the other end of a link of keys in the bucket that it knows as
-    /// `bucket`.
+    /// `bucket`, or as the `watch_bucket` of the link: hosts of 1.9 take none but numbers, and pass on no
+    /// change of a bucket with another name.
     #[must_use]
     pub fn new(session: &Session, link: &ProviderLink, bucket: &str, watched: Watched) -> Self {
+        let settings = Settings::of(session, link);
         Self {
             client: session.client_through(link),
             link_name: link.name.to_string(),
             link: link.to_string(),
-            bucket: bucket.to_owned(),
+            bucket: settings.text("watch_bucket").unwrap_or(bucket).to_owned(),
             watched,
             seen: HashMap::new(),
             note: None,

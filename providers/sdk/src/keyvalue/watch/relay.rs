@@ -12,7 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::{Change, ChangeNotifier};
-use crate::backoff::Backoff;
+use crate::Backoff;
 
 /// The first pause before something is tried again.
 pub const PAUSE: Duration = Duration::from_millis(200);

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{Change, ChangeNotifier, LONGEST_PAUSE, PAUSE};
-use crate::backoff::Backoff;
+use crate::Backoff;
 
 /// The pause between two looks, at least.
 const EVERY: Duration = Duration::from_millis(200);

@@ -41,10 +41,8 @@ impl PushSettings {
     /// How long to wait after the failed attempt `attempt`, spread by up to a fifth so that
     /// messages that failed together do not come again together.
     pub(crate) fn delay(&self, attempt: u32) -> Duration {
-        let doublings = attempt.saturating_sub(1).min(30);
-        let grown = self.backoff.saturating_mul(1 << doublings);
-        let capped = grown.min(self.max_backoff);
-        crate::Backoff::new(capped, capped).delay()
+        let backoff = crate::Backoff::new(self.backoff, self.max_backoff);
+        backoff.after(attempt.saturating_sub(1)).delay()
     }
 }
 

@@ -15,7 +15,7 @@ use super::call::{HANDLE, HANDLER, outcome, params};
 use super::pace::Pace;
 use super::settings::PushSettings;
 use super::unbegun::Unbegun;
-use crate::backoff::Backoff;
+use crate::Backoff;
 use crate::error::chain;
 use crate::link::ProviderLink;
 use crate::queue::backend::{Delivery, Outcome, QueueError, Queues};

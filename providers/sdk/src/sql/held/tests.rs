@@ -103,3 +103,41 @@ async fn what_is_under_way_ends_with_a_session_that_is_given_up() {
     assert!(took < Duration::from_millis(350), "{took:?}");
     assert_eq!(closed.load(Ordering::Relaxed), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_that_was_lost_is_known_for_a_while_and_not_for_its_idle_time() {
+    let held = Held::new();
+    let hour = Duration::from_secs(3600);
+    for (name, limit) in [("failed", 60), ("dropped", 20)] {
+        let run = Run::new(Slow {
+            closed: Arc::default(),
+        });
+        let slot = Arc::new(Slot::new(Holding::Transaction, None, run, hour, hour));
+        held.put(name, Arc::clone(&slot));
+        let call = slot.with(Instant::now() + Duration::from_secs(50), Sleep);
+        let limit = Duration::from_secs(limit);
+        assert!(!matches!(
+            tokio::time::timeout(limit, call).await,
+            Ok(Ok(_))
+        ));
+        held.sweep().await;
+        assert!(held.find(name).is_some(), "{name}");
+        tokio::time::sleep(LOST_LIMIT).await;
+        held.sweep().await;
+        assert!(held.find(name).is_none(), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_was_not_lost_is_kept_for_its_idle_time() {
+    let held = Held::new();
+    let hour = Duration::from_secs(3600);
+    let run = Run::new(Slow {
+        closed: Arc::default(),
+    });
+    let slot = Slot::new(Holding::Transaction, None, run, 2 * hour, hour);
+    held.put("tx", Arc::new(slot));
+    tokio::time::sleep(LOST_LIMIT * 2).await;
+    held.sweep().await;
+    assert!(held.find("tx").is_some());
+}
