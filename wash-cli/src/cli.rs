@@ -144,8 +144,8 @@ impl Command {
             Self::Label(args) => label::run(args, ui).await,
             Self::Call(args) => call::run(*args, ui).await,
             Self::Ctx(command) => ctx::run(command),
-            Self::Completions(args) => completions::run(&args),
-            Self::Later(command) => later::run(&command),
+            Self::Completions(args) => completions::run(&args, ui),
+            Self::Later(command) => later::run(&command, ui),
         }
     }
 }
@@ -303,7 +303,6 @@ mod tests {
             "push ghcr.io/a/b:1 f.wasm --allow-latest",
             "pull ghcr.io/a/b:1",
             "wit deps",
-            "drain all",
             "plugin list",
             "spy id",
             "capture --enable",

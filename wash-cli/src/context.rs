@@ -191,8 +191,11 @@ impl ContextDir {
 }
 
 fn check_name(name: &str) -> Result<()> {
-    let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
-    if !name.is_empty() && !name.starts_with('.') && name.chars().all(plain) {
+    // All else can be part of a name in 1.x, with which the folder is shared.
+    let leads_away = |c: char| c.is_control() || matches!(c, '/' | '\\');
+    // The blanks around a name are lost where the name of the default is read.
+    let is_read_back = !name.is_empty() && name == name.trim();
+    if is_read_back && !name.starts_with('.') && !name.contains(leads_away) {
         return Ok(());
     }
     Err(CliError::new(
@@ -237,7 +240,37 @@ mod tests {
     #[test]
     fn a_name_cannot_leave_the_folder() {
         let contexts = ContextDir::open(Some("/nowhere".into())).unwrap();
-        assert_eq!(contexts.load("../secret").unwrap_err().code(), Code::Usage);
+        for name in ["../secret", "a/b", "a\\b", "a\nb", ".a", ""] {
+            let refused = contexts.load(name).unwrap_err();
+            assert_eq!(refused.code(), Code::Usage, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_would_be_read_as_another_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let contexts = ContextDir::open(Some(folder.path().into())).unwrap();
+        for name in ["edge ", " edge", " "] {
+            let refused = contexts.save(&Context::local(name)).unwrap_err();
+            assert_eq!(refused.code(), Code::Usage, "{name:?}");
+        }
+        assert!(contexts.names().unwrap().is_empty());
+    }
+
+    #[test]
+    fn names_of_1_x_are_used_and_deleted() {
+        let folder = tempfile::tempdir().unwrap();
+        let contexts = ContextDir::open(Some(folder.path().into())).unwrap();
+        for name in ["prod eu", "ops@prod", "a+b"] {
+            let text = format!(r#"{{"name":"{name}","ctl_port":4333}}"#);
+            fs::write(folder.path().join(format!("{name}.json")), text).unwrap();
+            fs::write(folder.path().join("default"), name).unwrap();
+            let used = contexts.select(None).unwrap().unwrap();
+            assert_eq!(used.ctl_port, Some(4333), "{name}");
+            contexts.delete(name).unwrap();
+        }
+        assert!(contexts.names().unwrap().is_empty());
+        assert_eq!(contexts.default_name().unwrap(), None);
     }
 
     #[test]

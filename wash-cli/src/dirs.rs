@@ -52,12 +52,14 @@ pub(crate) fn keys() -> Result<PathBuf> {
     from_env("WASH_KEYS_DIR").map_or_else(|| Ok(data()?.join("keys")), Ok)
 }
 
-/// Where 1.x signs with keys from, unless others are named. No keys are made there.
+/// Where 1.x has the keys of projects, unless others are named. No keys are made there.
 pub(crate) fn keys_of_1x() -> Option<PathBuf> {
-    match from_env("WASH_KEYS_DIR") {
-        Some(_) => None,
-        None => Some(home().ok()?.join(".wash").join("keys")),
-    }
+    Some(home().ok()?.join(".wash").join("keys"))
+}
+
+/// Whether a variable says where keys are kept. 1.x does not ask it for those of projects.
+pub(crate) fn are_keys_elsewhere() -> bool {
+    from_env("WASH_KEYS_DIR").is_some()
 }
 
 /// One folder per lattice that `wash up` runs on this machine.

@@ -25,6 +25,8 @@ pub(crate) enum Exit {
     Partial = 7,
     /// Input was read and found invalid.
     Invalid = 8,
+    /// Stopped by SIGHUP.
+    HungUp = 129,
     /// Stopped by SIGINT.
     Interrupted = 130,
     /// Stopped by SIGTERM.

@@ -9,7 +9,7 @@ use lattice_claims::{KeyKind, PublicKey, SigningKey};
 
 use crate::dirs;
 use crate::error::{CliError, Code, Result};
-use crate::files::write_private;
+use crate::files::write_new_private;
 use crate::output::Ui;
 
 /// What the name of a file with a seed ends with.
@@ -27,6 +27,9 @@ pub(crate) struct FolderArgs {
         value_name = "FOLDER"
     )]
     pub(crate) directory: Option<PathBuf>,
+    /// Whether it is a project that is signed, whose keys 1.x has in another folder.
+    #[arg(skip)]
+    pub(crate) of_project: bool,
 }
 
 impl FolderArgs {
@@ -42,13 +45,23 @@ impl FolderArgs {
         given.filter(|path| !path.as_os_str().is_empty())
     }
 
-    /// A key of 1.x, where no folder was named: what it signed goes on having the same issuer.
-    fn of_1x(&self, file: &str) -> std::result::Result<SigningKey, Unread> {
-        let folder = match self.given() {
-            Some(_) => None,
-            None => dirs::keys_of_1x(),
+    /// A key that is there: where no folder was named it may be one of 1.x, whose issuers stay the
+    /// same. Projects are signed with those first, all else with them last.
+    fn read(&self, name: &str) -> std::result::Result<SigningKey, Unread> {
+        let own = self.folder().map_err(Unread::Other)?.join(name);
+        let named = self.given().is_some() || (!self.of_project && dirs::are_keys_elsewhere());
+        let folder_of_1x = dirs::keys_of_1x().filter(|_| !named);
+        let Some(of_1x) = folder_of_1x.map(|folder| folder.join(name)) else {
+            return read_file(&own);
         };
-        read_file(&folder.ok_or(Unread::Missing)?.join(file))
+        let (first, last) = match self.of_project {
+            true => (of_1x, own),
+            false => (own, of_1x),
+        };
+        match read_file(&first) {
+            Err(Unread::Missing) => read_file(&last),
+            read => read,
+        }
     }
 }
 
@@ -91,6 +104,13 @@ impl SigningArgs {
         keys
     }
 
+    /// The same for a project that names no folder of keys.
+    pub(crate) fn for_project(&self) -> Self {
+        let mut keys = self.clone();
+        keys.keys.of_project = true;
+        keys
+    }
+
     /// The key that signs.
     pub(crate) fn issuer(&self, kind: KeyKind, ui: &Ui) -> Result<SigningKey> {
         // One key of the user for all that they sign, as 1.x has it.
@@ -109,11 +129,7 @@ impl SigningArgs {
         let folder = self.keys.folder()?;
         let name = file_name(name, kind);
         let file = folder.join(&name);
-        let read = match read_file(&file) {
-            Err(Unread::Missing) => self.keys.of_1x(&name),
-            read => read,
-        };
-        match read {
+        match self.keys.read(&name) {
             Ok(key) => of_kind(key, kind),
             Err(Unread::Missing) if !self.disable_keygen => make(&folder, &file, kind, ui),
             Err(Unread::Missing) => {
@@ -126,10 +142,10 @@ impl SigningArgs {
     }
 }
 
+/// The name of the user as it is, which files of 1.x have too, unless no file can have it.
 fn user() -> String {
     let user = std::env::var("USER").unwrap_or_default();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    match user.is_empty() || user.starts_with('.') || !user.chars().all(plain) {
+    match user.is_empty() || user.starts_with('.') || user.contains('/') {
         true => "user".to_owned(),
         false => user,
     }
@@ -148,21 +164,30 @@ fn file_name(name: &str, kind: KeyKind) -> String {
 
 fn make(folder: &Path, file: &Path, kind: KeyKind, ui: &Ui) -> Result<SigningKey> {
     let key = SigningKey::generate(kind);
-    create_private(folder)
-        .and_then(|()| write_private(file, key.seed().expose().as_bytes()))
-        .map_err(|error| {
-            CliError::io(
-                format!("could not write the key `{}`", file.display()),
-                &error,
-            )
-            .hint("name a folder you may write to with `--directory`")
-        })?;
+    let written = create_private(folder)
+        .and_then(|()| write_new_private(file, key.seed().expose().as_bytes()));
+    match written {
+        Ok(()) => {}
+        // Another command has just made it, and signs with it.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && file.is_file() => {
+            return read_key(file).and_then(|key| of_kind(key, kind));
+        }
+        Err(error) => return Err(not_written(file, &error)),
+    }
     ui.notice(&format!(
         "made the {kind} key {} and keeps its seed in `{}`",
         key.public_key(),
         file.display()
     ));
     Ok(key)
+}
+
+fn not_written(file: &Path, error: &io::Error) -> CliError {
+    CliError::io(
+        format!("could not write the key `{}`", file.display()),
+        error,
+    )
+    .hint("name a folder you may write to with `--directory`")
 }
 
 /// A folder that only its owner may look into.
@@ -190,6 +215,17 @@ fn read_file(file: &Path) -> std::result::Result<SigningKey, Unread> {
     SigningKey::from_seed(&text).map_err(|error| {
         let text = format!("`{}` holds no seed", file.display());
         Unread::Other(CliError::new(Code::InvalidInput, text).caused_by(&error))
+    })
+}
+
+/// The key in a file that is there.
+fn read_key(file: &Path) -> Result<SigningKey> {
+    read_file(file).map_err(|unread| match unread {
+        Unread::Other(error) => error,
+        Unread::Missing => {
+            let text = format!("the key `{}` was taken away", file.display());
+            CliError::new(Code::FileNotFound, text).hint("run the command again")
+        }
     })
 }
 
@@ -265,6 +301,20 @@ pub(crate) fn named(folder: &Path, name: &str) -> Result<SigningKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::write_private;
+    use crate::output::{Format, Surroundings};
+
+    #[test]
+    fn a_key_that_another_command_makes_meanwhile_is_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ada_account.nk");
+        let ui = Ui::new(Format::Text, false, String::new(), Surroundings::detect());
+        // Both have found none before.
+        let make = || make(folder.path(), &file, KeyKind::Account, &ui).unwrap();
+        let (first, second) = (make(), make());
+        assert_eq!(first.public_key(), second.public_key());
+        assert_eq!(read_key(&file).unwrap().public_key(), first.public_key());
+    }
 
     #[test]
     fn keys_are_found_by_name_file_or_seed() {

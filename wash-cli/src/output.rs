@@ -178,7 +178,7 @@ impl Ui {
 
     /// The code a command ends with: 0.43 knew one for everything that failed.
     pub(crate) fn exit_code(&self, exit: u8) -> u8 {
-        match self.compat && !matches!(exit, 0 | 2 | 130 | 143) {
+        match self.compat && !matches!(exit, 0 | 2 | 129 | 130 | 143) {
             true => 1,
             false => exit,
         }

@@ -113,9 +113,23 @@ impl Lattice {
             return Ok(id);
         }
         let quick = self.hosts(Search::Quick).await?;
-        if let Some(found) = unambiguous(&quick, text)? {
-            return Ok(found);
+        match sure(&quick, text) {
+            Some(host) => id_of(host),
+            None => self.find_among_all(text).await,
         }
+    }
+
+    /// As [`Lattice::find_host`], for what cannot be undone: it waits whether another host has the
+    /// same name.
+    pub(crate) async fn find_host_to_stop(&self, text: &str) -> Result<HostId> {
+        let text = text.trim_end_matches('…');
+        match HostId::new(text) {
+            Ok(id) => Ok(id),
+            Err(_) => self.find_among_all(text).await,
+        }
+    }
+
+    async fn find_among_all(&self, text: &str) -> Result<HostId> {
         let all = self.hosts(Search::Full).await?;
         if all.is_empty() {
             return Err(self.no_hosts());
@@ -169,14 +183,27 @@ impl Lattice {
     }
 }
 
+/// The host that is meant, if that is known before all have answered. What is a part of one name, or
+/// the start of one id, may be the whole name of a host that answers later.
+fn sure<'a>(hosts: &'a [Host], text: &str) -> Option<&'a Host> {
+    match named(hosts, text).as_slice() {
+        [one] => Some(*one),
+        _ => None,
+    }
+}
+
+fn id_of(host: &Host) -> Result<HostId> {
+    HostId::new(&host.id).map_err(|error| {
+        CliError::new(Code::BadReply, "a host answered with a wrong id").caused_by(&error)
+    })
+}
+
 /// The one host the text fits; nothing if none, an error if several.
 fn unambiguous(hosts: &[Host], text: &str) -> Result<Option<HostId>> {
     let found = candidates(hosts, text);
     match found.as_slice() {
         [] => Ok(None),
-        [one] => HostId::new(&one.id).map(Some).map_err(|error| {
-            CliError::new(Code::BadReply, "a host answered with a wrong id").caused_by(&error)
-        }),
+        [one] => id_of(one).map(Some),
         several => {
             let mut error = CliError::new(
                 Code::HostAmbiguous,
@@ -192,20 +219,25 @@ fn unambiguous(hosts: &[Host], text: &str) -> Result<Option<HostId>> {
 
 /// An exact friendly name wins over parts of others.
 fn candidates<'a>(hosts: &'a [Host], text: &str) -> Vec<&'a Host> {
-    let lower = text.to_lowercase();
-    let exact: Vec<&Host> = hosts
-        .iter()
-        .filter(|host| host.friendly_name.to_lowercase() == lower)
-        .collect();
-    if !exact.is_empty() || lower.is_empty() {
+    let exact = named(hosts, text);
+    if !exact.is_empty() || text.is_empty() {
         return exact;
     }
-    let upper = text.to_uppercase();
+    let (lower, upper) = (text.to_lowercase(), text.to_uppercase());
     hosts
         .iter()
         .filter(|host| {
             host.id.starts_with(&upper) || host.friendly_name.to_lowercase().contains(&lower)
         })
+        .collect()
+}
+
+/// The hosts with this friendly name.
+fn named<'a>(hosts: &'a [Host], text: &str) -> Vec<&'a Host> {
+    let lower = text.to_lowercase();
+    hosts
+        .iter()
+        .filter(|host| host.friendly_name.to_lowercase() == lower)
         .collect()
 }
 
@@ -252,6 +284,16 @@ mod tests {
         assert_eq!(names("na"), ["icy-hill-1", "icy-hill-12"]);
         assert_eq!(names("icy-hill-1"), ["icy-hill-1"], "an exact name wins");
         assert!(names("").is_empty());
+    }
+
+    #[test]
+    fn only_a_whole_name_that_one_host_has_is_sure_before_all_have_answered() {
+        let hosts = [host(A, "edge-12"), host(B, "twin"), host("NC", "twin")];
+        let found = |text| sure(&hosts, text).map(|host| host.id.as_str());
+        assert_eq!(found("Edge-12"), Some(A));
+        for text in ["edge-1", "naa", "twin", ""] {
+            assert_eq!(found(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -10,7 +10,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use common::fake::FakeLattice;
 use common::{Outcome, expect};
-use http_body_util::{BodyExt, Full};
+use futures::{StreamExt, stream};
+use http_body_util::{BodyExt, Full, StreamBody};
 use lattice_codec::{Reader, write};
 use lattice_core::subject::RpcPrefix;
 use lattice_core::{ComponentId, LatticeName};
@@ -29,6 +30,13 @@ struct Demo {
 async fn handle_http(mut call: IncomingCall) {
     let request = take_request(&mut call.params).await.unwrap();
     let (parts, body) = request.into_parts();
+    if parts.uri.path() == "/endless" {
+        let begun = Full::new(Bytes::from_static(b"event")).frame().await;
+        let body = StreamBody::new(stream::iter(begun).chain(stream::pending()));
+        // Whoever has called goes away meanwhile.
+        let _ = answer(call.responder, Ok(http::Response::new(body))).await;
+        return;
+    }
     let body = body.collect().await.unwrap().to_bytes();
     let text = format!(
         r#"{{"method":"{}","path":"{}","x":"{}","body":"{}"}}"#,
@@ -142,6 +150,17 @@ async fn an_http_request_has_method_path_headers_and_body() {
         .wash("call demo wasi:http/incoming-handler.handle --http-response-extract-json -o json")
         .await;
     assert_eq!(body.ok().json()["response"]["method"], "GET");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_that_does_not_end_takes_no_longer_than_was_said() {
+    let demo = Demo::start().await;
+    let line = "call demo wasi:http/incoming-handler.handle --http-path /endless -t 5000";
+    let outcome = demo.wash(line).await;
+    assert_eq!(outcome.code, Some(5), "{outcome}");
+    assert!(outcome.stderr.contains("5 bytes"), "{outcome}");
+    // What came is of use all the same.
+    assert!(outcome.stdout.contains(r#""body": "event""#), "{outcome}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

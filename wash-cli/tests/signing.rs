@@ -172,6 +172,51 @@ fn the_keys_of_1x_are_used_where_no_folder_is_named() {
 }
 
 #[test]
+fn a_project_is_signed_with_the_keys_of_1x_before_our_own() {
+    let home = home();
+    home.file("cart.wasm", component());
+    let key = |folder: &str| {
+        let key = SigningKey::generate(KeyKind::Account);
+        let file = format!("{folder}/ada_account.nk");
+        home.file(&file, key.seed().expose());
+        key.public_key()
+    };
+    let of_1x = key(".wash/keys");
+    let own = key(".local/share/wash/keys");
+    let line = "claims sign cart.wasm -o json";
+    let issuer = |home: &Home| home.wash(line).ok().json()["issuer"].clone();
+    assert_eq!(issuer(&home), own.as_str());
+    home.file(
+        "wasmcloud.toml",
+        "name = 'shop'\nlanguage = 'other'\ntype = 'component'\n",
+    );
+    assert_eq!(issuer(&home), of_1x.as_str());
+    let elsewhere = home.with("WASH_KEYS_DIR", "other");
+    assert_eq!(issuer(&elsewhere), of_1x.as_str());
+    std::fs::remove_file(elsewhere.path().join("wasmcloud.toml")).unwrap();
+    let made = issuer(&elsewhere);
+    assert!(made != of_1x.as_str() && made != own.as_str(), "{made}");
+}
+
+#[test]
+fn keys_are_called_after_the_user_as_the_system_names_them() {
+    for user in ["alice@corp.example", "CORP\\bob", "a b+c"] {
+        let home = Home::new().with("USER", user);
+        home.file("cart.wasm", component());
+        home.wash("claims sign cart.wasm").ok();
+        let kept = home.path().join(".local/share/wash/keys");
+        assert!(kept.join(format!("{user}_account.nk")).is_file(), "{user}");
+    }
+    for user in ["../x", ".x"] {
+        let home = Home::new().with("USER", user);
+        home.file("cart.wasm", component());
+        home.wash("claims sign cart.wasm").ok();
+        let kept = home.path().join(".local/share/wash/keys");
+        assert!(kept.join("user_account.nk").is_file(), "{user}");
+    }
+}
+
+#[test]
 fn an_archive_is_made_added_to_and_looked_at() {
     let home = home();
     home.file("kv", "#!/bin/sh\n");

@@ -211,23 +211,44 @@ fn foreground(local: &Local) -> (Child, Vec<String>) {
     (child, lines)
 }
 
+/// Sends `wash up` in the foreground a signal, which ends it with this code and takes all along.
+fn ends_in_order(signal: &str, code: i32) {
+    let local = Local::new();
+    let (mut child, lines) = foreground(&local);
+    assert!(lines[0].starts_with("Lattice `default` is up"), "{lines:?}");
+    let status = local.status();
+    let pid = child.id().to_string();
+    std::process::Command::new("kill")
+        .args([&format!("-{signal}"), &pid])
+        .status()
+        .unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(code));
+    let lattice = &status["lattices"][0];
+    assert!(!alive(&lattice["hosts"][0]["pid"]), "{status}");
+    assert!(!alive(&lattice["nats"]["pid"]), "{status}");
+    assert_eq!(local.home.wash("status").code, Some(3));
+}
+
 #[test]
 fn both_signals_end_the_foreground_in_order() {
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
-        let local = Local::new();
-        let (mut child, lines) = foreground(&local);
-        assert!(lines[0].starts_with("Lattice `default` is up"), "{lines:?}");
-        let status = local.status();
-        let pid = child.id().to_string();
-        std::process::Command::new("kill")
-            .args([&format!("-{signal}"), &pid])
-            .status()
-            .unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(code));
-        let lattice = &status["lattices"][0];
-        assert!(!alive(&lattice["hosts"][0]["pid"]), "{status}");
-        assert!(!alive(&lattice["nats"]["pid"]), "{status}");
-        assert_eq!(local.home.wash("status").code, Some(3));
+        ends_in_order(signal, code);
+    }
+}
+
+/// Whether the end of a terminal is told to what this program starts: it is not under `nohup`.
+fn hears_hangups() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut lines = status.lines();
+    let ignored = lines.find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|ignored| ignored & 1 == 0)
+}
+
+#[test]
+fn the_end_of_the_terminal_ends_the_foreground_in_order() {
+    if hears_hangups() {
+        ends_in_order("HUP", 129);
     }
 }
 

@@ -360,6 +360,25 @@ fn completions_go_to_stdout_or_into_a_folder() {
         "-- stdout\nWrote the completion script to shells/_wash\n-- exit 0",
     );
     assert!(home.path().join("shells/_wash").is_file());
+    let old = Home::new().with("WASH_COMPAT", "0.43");
+    let written = old.wash("completions bash -o json").ok().json();
+    assert!(
+        written["path"].as_str().unwrap().ends_with("/wash.bash"),
+        "{written}"
+    );
+    assert!(old.path().join("wash.bash").is_file());
+}
+
+#[test]
+fn to_drain_caches_that_there_are_not_is_no_failure() {
+    let home = Home::new();
+    for cache in ["all", "oci", "lib", "dev", "downloads"] {
+        let outcome = home.wash(&format!("drain {cache} -o json")).ok();
+        assert!(outcome.stderr.contains("no caches"), "{outcome}");
+        assert_eq!(outcome.json()["drained"], serde_json::json!([]));
+    }
+    assert_eq!(home.wash("drain everything").code, Some(2));
+    assert_eq!(home.wash("drain").code, Some(2));
 }
 
 #[test]

@@ -15,9 +15,9 @@ mod cargo;
 mod componentize;
 mod project;
 mod provider;
+mod rust;
 mod signed;
 
-use cargo::{COMPONENT_TARGET, CargoBuild};
 use project::Kind;
 pub(crate) use project::Project;
 pub(crate) use provider::NO_VENDOR;
@@ -165,7 +165,7 @@ async fn build_component(project: &Project) -> Result<Built> {
     if project.language != "rust" {
         return Err(no_command(&project.language));
     }
-    let made = build_rust(project).await?;
+    let made = rust::build(project).await?;
     let folder = project.build_folder.as_ref().zip(made.file_name());
     let Some(place) = folder.map(|(folder, name)| folder.join(name)) else {
         return made_into_component(project, made);
@@ -200,40 +200,6 @@ fn read_built(made: &Path) -> Result<Vec<u8>> {
             &error,
         )
     })
-}
-
-async fn build_rust(project: &Project) -> Result<PathBuf> {
-    let target = project
-        .component
-        .wasm_target
-        .as_deref()
-        .unwrap_or(COMPONENT_TARGET);
-    let files = CargoBuild {
-        project,
-        target: Some(target),
-        bin: None,
-    }
-    .run()
-    .await?;
-    let mut wasm: Vec<PathBuf> = files
-        .into_iter()
-        .filter(|file| file.extension().is_some_and(|end| end == "wasm"))
-        .collect();
-    match wasm.len() {
-        0 => Err(
-            CliError::new(Code::BuildFailed, "the build made no `.wasm` file")
-                .hint("a component is a library with `crate-type = [\"cdylib\"]`, or a program"),
-        ),
-        1 => Ok(wasm.remove(0)),
-        _ => {
-            let names: Vec<String> = wasm.iter().map(|file| file.display().to_string()).collect();
-            Err(
-                CliError::new(Code::BuildFailed, "the build made several `.wasm` files")
-                    .cause(names.join(", "))
-                    .hint("name one package with `wash build -p PATH`"),
-            )
-        }
-    }
 }
 
 /// Runs the project's own command; 1.x expects its result under `build/`.
@@ -367,6 +333,11 @@ mod tests {
         fs::write(file("wasmcloud.toml"), named).unwrap();
         build(folder.path(), &[]).await.unwrap();
         assert!(file("signed/demo.wasm").is_file());
+        fs::rename(file("out/my-demo.wasm"), file("out/made.wasm")).unwrap();
+        let named = format!("wasm_bin_name = 'made'\n{text}");
+        fs::write(file("wasmcloud.toml"), named).unwrap();
+        build(folder.path(), &[]).await.unwrap();
+        assert!(file("out/made_s.wasm").is_file());
     }
 
     #[tokio::test]

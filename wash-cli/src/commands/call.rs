@@ -90,9 +90,15 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
             lattice_rpc::http::INCOMING_HANDLER,
             lattice_rpc::http::HANDLE,
         );
-        let answer = http::send(&peer, invocation(subject, &settings), request).await;
+        let invocation = invocation(subject, &settings);
+        // Who has not said how long the call may take wants what the handler sends.
+        let until = settings.timeout_flag.then(|| invocation.deadline());
+        let answer = http::send(&peer, invocation, request, until).await;
         close(peer).await;
         drop(spinner);
+        if let Err(http::SendFailure::Late(begun)) = &answer {
+            show_part(&args.http, begun, ui)?;
+        }
         return args
             .http
             .output(answer.map_err(|failure| explain_http(failure, &id, &args.function))?);
@@ -110,6 +116,14 @@ pub(crate) async fn run(args: Args, ui: &Ui) -> Result<Output> {
     let text = decode(bytes)?;
     let data = fields([("result", Value::from(text.as_str()))]);
     Ok(Output::new(text, data))
+}
+
+/// Prints what came of a response that did not end. A program gets one document, which says why.
+fn show_part(http: &http::HttpArgs, begun: &http::Answer, ui: &Ui) -> Result<()> {
+    match http.part(begun) {
+        Some(part) if !ui.is_json() => ui.success(&part).map(|_| ()),
+        _ => Ok(()),
+    }
 }
 
 async fn peer(settings: &Settings) -> Result<Peer> {
@@ -255,6 +269,12 @@ fn explain_http(failure: http::SendFailure, id: &ComponentId, function: &str) ->
             format!("`{id}` did not answer the request"),
         )
         .caused_by(&error),
+        http::SendFailure::Late(begun) => CliError::new(
+            Code::Timeout,
+            format!("the response of `{id}` did not end in time"),
+        )
+        .cause(format!("{} bytes of its body came", begun.received()))
+        .hint("allow more time with `-t MILLISECONDS`, or ask for something that ends"),
         http::SendFailure::Body(error) => CliError::new(
             Code::BadReply,
             format!("could not read the response of `{id}`"),

@@ -1,4 +1,4 @@
-//! `wash completions`: completion scripts, on stdout or into a folder.
+//! `wash completions`: completion scripts, on stdout or into a folder, as in 1.x.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use clap_complete::{Shell as Generator, generate};
 use serde_json::Value;
 
 use crate::error::{CliError, Result};
-use crate::output::{Output, fields};
+use crate::output::{Output, Ui, fields};
 
 /// Print a completion script for a shell
 #[derive(Debug, clap::Args)]
@@ -49,7 +49,7 @@ impl Shell {
     }
 }
 
-pub(crate) fn run(args: &Args) -> Result<Output> {
+pub(crate) fn run(args: &Args, ui: &Ui) -> Result<Output> {
     let mut script = Vec::new();
     generate(
         args.shell.generator(),
@@ -57,12 +57,12 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         "wash",
         &mut script,
     );
-    let Some(dir) = &args.dir else {
+    let Some(dir) = folder(args, ui)? else {
         let script = String::from_utf8_lossy(&script).trim_end().to_owned();
         let data = fields([("completions", Value::from(script.as_str()))]);
         return Ok(Output::new(script, data));
     };
-    std::fs::create_dir_all(dir).map_err(|error| {
+    std::fs::create_dir_all(&dir).map_err(|error| {
         let text = format!("could not create the folder `{}`", dir.display());
         CliError::io(text, &error).hint("name a folder you may write to with `--dir`")
     })?;
@@ -72,4 +72,16 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     let shown = path.display().to_string();
     let text = format!("Wrote the completion script to {shown}");
     Ok(Output::new(text, fields([("path", Value::from(shown))])))
+}
+
+/// The folder to write into, if it is not to be printed.
+fn folder(args: &Args, ui: &Ui) -> Result<Option<PathBuf>> {
+    match &args.dir {
+        None if ui.is_compat() => {
+            let here = std::env::current_dir();
+            here.map(Some)
+                .map_err(|error| CliError::io("could not find the current folder", &error))
+        }
+        dir => Ok(dir.clone()),
+    }
 }

@@ -51,8 +51,11 @@ struct ShortFolder {
 
 impl ShortFolder {
     fn folder(self) -> Result<std::path::PathBuf> {
-        let directory = self.directory;
-        FolderArgs { directory }.folder()
+        let given = FolderArgs {
+            directory: self.directory,
+            ..FolderArgs::default()
+        };
+        given.folder()
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
+use serde_json::json;
 
 use crate::error::{CliError, Code, Result};
-use crate::output::Output;
+use crate::output::{Output, Ui, fields};
 
 /// Whatever a script gives them.
 #[derive(Debug, clap::Args)]
@@ -17,6 +18,23 @@ pub(crate) struct Args {
         value_name = "ARGUMENTS"
     )]
     _rest: Vec<OsString>,
+}
+
+/// The caches of 1.x.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Cache {
+    All,
+    Oci,
+    Lib,
+    Dev,
+    Downloads,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DrainArgs {
+    /// The cache to clear
+    #[arg(hide = true, value_name = "CACHE")]
+    _cache: Cache,
 }
 
 /// Commands that are taken and refused, so that scripts learn more than that the word is unknown.
@@ -43,9 +61,9 @@ pub(crate) enum Command {
     /// Not there yet: WIT packages
     #[command(hide = true)]
     Wit(Args),
-    /// Not needed: caches
+    /// Accepted for 1.x scripts: there are no caches
     #[command(hide = true)]
-    Drain(Args),
+    Drain(DrainArgs),
     /// Not there yet: plugins of wash
     #[command(hide = true)]
     Plugin(Args),
@@ -102,12 +120,6 @@ const WIT: Told = Told {
     why: "WIT packages are not fetched, built or published by this version",
     instead: "use `wkg wit`; `wash inspect FILE --wit` shows the world of a file",
 };
-const DRAIN: Told = Told {
-    name: "drain",
-    why: "wash downloads nothing, so that it has no caches",
-    instead: "hosts keep compiled code in `lattice/compiled` of the cache folder of the user \
-              (~/.cache), which may be deleted",
-};
 const PLUGIN: Told = Told {
     name: "plugin",
     why: "wash takes no plugins",
@@ -126,8 +138,9 @@ const CAPTURE: Told = Told {
 };
 
 impl Command {
-    fn told(&self) -> &'static Told {
-        match self {
+    /// Nothing for what is done by doing nothing.
+    fn told(&self) -> Option<&'static Told> {
+        let told = match self {
             Self::App(_) => &APP,
             Self::Dev(_) => &DEV,
             Self::Ui(_) => &UI,
@@ -135,18 +148,31 @@ impl Command {
             Self::Push(_) => &PUSH,
             Self::Pull(_) => &PULL,
             Self::Wit(_) => &WIT,
-            Self::Drain(_) => &DRAIN,
+            Self::Drain(_) => return None,
             Self::Plugin(_) => &PLUGIN,
             Self::Spy(_) => &SPY,
             Self::Capture(_) => &CAPTURE,
-        }
+        };
+        Some(told)
     }
 }
 
-pub(crate) fn run(command: &Command) -> Result<Output> {
-    let Told { name, why, instead } = command.told();
+pub(crate) fn run(command: &Command, ui: &Ui) -> Result<Output> {
+    let Some(Told { name, why, instead }) = command.told() else {
+        return Ok(drained(ui));
+    };
     let text = format!("`wash {name}` of 1.x is not part of this version");
     Err(CliError::new(Code::NotSupported, text)
         .cause(*why)
         .hint(*instead))
+}
+
+/// `wash drain`: what scripts want of it is so already.
+fn drained(ui: &Ui) -> Output {
+    ui.notice(
+        "wash downloads nothing, so that it has no caches; hosts keep compiled code in \
+         `lattice/compiled` of the cache folder of the user (~/.cache), which may be deleted",
+    );
+    let text = "There are no caches to clear";
+    Output::new(text, fields([("drained", json!([]))]))
 }

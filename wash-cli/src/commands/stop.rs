@@ -253,7 +253,7 @@ fn stopped(kind: &str, key: &str, id: &ComponentId, hosts: &[&HostId], asked: bo
 async fn host(args: HostArgs, ui: &Ui) -> Result<Output> {
     let spinner = ui.spinner(format!("Stopping host {}", args.host));
     let lattice = Lattice::connect(&args.connection).await?;
-    let host = lattice.find_host(&args.host).await?;
+    let host = lattice.find_host_to_stop(&args.host).await?;
     let within = args.host_timeout.map(Duration::from_millis);
     // A timeout for answers does not shorten that: the host drains as long as it does.
     let wait = (HOST_WAIT + within.unwrap_or_default()).max(lattice.settings.timeout);

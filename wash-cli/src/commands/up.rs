@@ -392,7 +392,7 @@ async fn finish(
                 return Err(stuck(&host.id));
             }
         }
-        _ = signals.recv() => local::kill_all(&entries, own_broker),
+        () = signals.again() => local::kill_all(&entries, own_broker),
     }
     let stop = ended?;
     if !ui.is_json() {

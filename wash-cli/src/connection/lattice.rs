@@ -19,8 +19,8 @@ pub(super) const ASKED_AT_ONCE: usize = 32;
 /// How thoroughly to look for hosts, which answer when they like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Search {
-    /// Enough to find something that is named, where a miss is followed by [`Search::Full`], and for
-    /// what a command can do without. It ends soon after an answer, however long the timeout is.
+    /// Enough to find something by its whole name, where a miss is followed by [`Search::Full`], and
+    /// for what a command can do without. It ends soon after an answer, however long the timeout is.
     Quick,
     /// For lists that a person reads, who looks again: also hosts behind slow links.
     List,

@@ -369,6 +369,7 @@ impl ControlApi for FakeHost {
     }
 
     async fn ping(&self) -> Reply<Host> {
+        self.takes_its_time().await;
         let inventory = FakeHost::inventory(self).clone();
         Ok(Outcome::Data(Host {
             friendly_name: inventory.friendly_name,

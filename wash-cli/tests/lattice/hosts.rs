@@ -123,6 +123,24 @@ hint: `wash get hosts` lists the hosts
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_answers_late_is_the_one_that_its_name_means() {
+    let lattice = FakeLattice::start(2).await;
+    let late = ("late".to_owned(), String::new());
+    lattice.hosts[0].inventory().friendly_name = "edge-12".into();
+    lattice.hosts[1].inventory().friendly_name = "edge-1".into();
+    lattice.hosts[1].inventory().labels.extend([late]);
+    lattice.wash("label edge-1 a=1").await.ok();
+    let labelled = |host: usize| lattice.hosts[host].inventory().labels.contains_key("a");
+    assert_eq!([labelled(0), labelled(1)], [false, true]);
+    // A part of both names, of which one comes late.
+    let refused = lattice.wash("label edge b=1").await;
+    assert_eq!(refused.code, Some(3), "{refused}");
+    lattice.hosts[0].inventory().friendly_name = "edge-1".into();
+    let refused = lattice.wash("stop host edge-1").await;
+    assert_eq!(refused.code, Some(3), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_inventory_is_watched_until_a_signal() {
     let lattice = FakeLattice::start(1).await;
     let mut command = tokio::process::Command::from(lattice.home.command());

@@ -87,6 +87,7 @@ struct ProjectFile {
     path: Option<PathBuf>,
     wit: Option<PathBuf>,
     build: Option<PathBuf>,
+    wasm_bin_name: Option<String>,
     #[serde(default)]
     component: ComponentSection,
     #[serde(default)]
@@ -124,7 +125,7 @@ impl Project {
     pub(crate) fn keys(&self, given: &SigningArgs, folder: Option<&Path>) -> SigningArgs {
         match (&given.keys.directory, folder) {
             (None, Some(folder)) => given.in_folder(Some(&self.folder.join(folder))),
-            _ => given.clone(),
+            _ => given.for_project(),
         }
     }
 
@@ -157,13 +158,14 @@ impl Project {
     }
 
     fn cargo(folder: &Path) -> Self {
+        let manifest = Manifest::of(folder);
         Self {
             folder: folder.to_owned(),
             build_folder: None,
             wit: folder.join("wit"),
             name: None,
-            wasm_name: None,
-            programs: Vec::new(),
+            wasm_name: manifest.library.or(manifest.name),
+            programs: manifest.programs,
             version: None,
             revision: None,
             language: "rust".to_owned(),
@@ -205,7 +207,10 @@ impl Project {
             build_folder: Some(within(file.build, "build")),
             wit: within(file.wit, "wit"),
             folder,
-            wasm_name: manifest.library.or_else(|| name.clone()),
+            wasm_name: file
+                .wasm_bin_name
+                .or(manifest.library)
+                .or_else(|| name.clone()),
             programs,
             name,
             version: file.version.or(manifest.version),

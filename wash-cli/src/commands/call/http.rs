@@ -1,20 +1,26 @@
 //! The HTTP side of `wash call`: building the request, showing the response.
 
+use std::fmt::Display;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use clap::builder::BoolishValueParser;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use lattice_rpc::http::HttpError;
 use lattice_rpc::{Invocation, Peer};
 use serde_json::{Value, json};
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::{CliError, Code, Result};
 use crate::output::{Output, fields};
 
 /// The largest response body that is shown.
 const MAX_BODY: usize = 64 * 1024 * 1024;
+/// How long the body of a response may pause where nobody has said how long the call may take.
+const PAUSE: Duration = Duration::from_secs(600);
 
 /// What to send to an HTTP handler.
 #[derive(Debug, clap::Args)]
@@ -82,7 +88,7 @@ pub(super) struct HttpArgs {
     extract_json: bool,
 }
 
-/// A response read to its end.
+/// A response as far as it was read.
 #[derive(Debug)]
 pub(super) struct Answer {
     status: StatusCode,
@@ -95,27 +101,67 @@ pub(super) struct Answer {
 pub(super) enum SendFailure {
     Http(HttpError),
     Body(String),
+    /// The body did not end in time; this much came.
+    Late(Box<Answer>),
 }
 
+impl Answer {
+    /// How many bytes of the body came.
+    pub(super) fn received(&self) -> usize {
+        self.body.len()
+    }
+}
+
+/// Sends a request; its whole response must be there at `until`, if that is said.
 pub(super) async fn send(
     peer: &Peer,
     invocation: Invocation,
     request: Request<Full<Bytes>>,
+    until: Option<Instant>,
 ) -> std::result::Result<Answer, SendFailure> {
     let response = peer
         .call_http(invocation, request)
         .await
         .map_err(SendFailure::Http)?;
     let (parts, body) = response.into_parts();
-    let body = Limited::new(body, MAX_BODY).collect().await;
-    let body = body
-        .map_err(|error| SendFailure::Body(error.to_string()))?
-        .to_bytes();
-    Ok(Answer {
+    let (body, has_ended) = read(Limited::new(body, MAX_BODY), until, PAUSE).await?;
+    let answer = Answer {
         status: parts.status,
         headers: parts.headers,
         body,
-    })
+    };
+    match has_ended {
+        true => Ok(answer),
+        false => Err(SendFailure::Late(Box::new(answer))),
+    }
+}
+
+/// Reads a body until it ends, or until then, or until it has paused for so long. Says whether it has
+/// ended.
+async fn read<B>(
+    body: B,
+    until: Option<Instant>,
+    pause: Duration,
+) -> std::result::Result<(Bytes, bool), SendFailure>
+where
+    B: BodyExt<Data = Bytes>,
+    B::Error: Display,
+{
+    let mut body = pin!(body);
+    let mut received = BytesMut::new();
+    loop {
+        let limit = until.unwrap_or_else(|| Instant::now() + pause);
+        let Ok(frame) = timeout_at(limit, body.frame()).await else {
+            return Ok((received.freeze(), false));
+        };
+        let Some(frame) = frame else {
+            return Ok((received.freeze(), true));
+        };
+        let frame = frame.map_err(|error| SendFailure::Body(error.to_string()))?;
+        if let Ok(data) = frame.into_data() {
+            received.extend_from_slice(&data);
+        }
+    }
 }
 
 impl HttpArgs {
@@ -174,11 +220,20 @@ impl HttpArgs {
             let text = serde_json::to_string_pretty(&body).unwrap_or_default();
             return Ok(Output::new(text, fields([("response", body)])));
         }
-        let body = Value::from(String::from_utf8_lossy(&answer.body).into_owned());
-        let response = document(&answer, body);
-        let text = serde_json::to_string_pretty(&response).unwrap_or_default();
-        Ok(Output::new(text, fields([("response", response)])))
+        Ok(shown(&answer))
     }
+
+    /// Shows a response that did not end. A body that is to be JSON is of no use in part.
+    pub(super) fn part(&self, answer: &Answer) -> Option<Output> {
+        (!self.extract_json).then(|| shown(answer))
+    }
+}
+
+fn shown(answer: &Answer) -> Output {
+    let body = Value::from(String::from_utf8_lossy(&answer.body).into_owned());
+    let response = document(answer, body);
+    let text = serde_json::to_string_pretty(&response).unwrap_or_default();
+    Output::new(text, fields([("response", response)]))
 }
 
 fn document(answer: &Answer, body: Value) -> Value {
@@ -215,6 +270,9 @@ fn bad(what: String, source: &(dyn std::error::Error + 'static)) -> CliError {
 
 #[cfg(test)]
 mod tests {
+    use futures::{StreamExt, stream};
+    use http_body_util::StreamBody;
+
     use super::*;
     use crate::args::parsed;
 
@@ -254,6 +312,24 @@ mod tests {
         ] {
             assert_eq!(request(&line).unwrap_err().code(), Code::Usage, "{line:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_end_is_waited_for_as_long_as_was_said() {
+        let endless = async || {
+            let begun = Full::new(Bytes::from_static(b"event")).frame().await;
+            StreamBody::new(stream::iter(begun).chain(stream::pending()))
+        };
+        let (short, long) = (Duration::from_millis(20), Duration::from_secs(3600));
+        let (first, second) = (endless().await, endless().await);
+        let by_deadline = read(first, Some(Instant::now() + short), long).await;
+        let by_pause = read(second, None, short).await;
+        for late in [by_deadline, by_pause] {
+            assert_eq!(late.unwrap(), (Bytes::from_static(b"event"), false));
+        }
+        let all = Bytes::from_static(b"all");
+        let whole = read(Full::new(all.clone()), None, short).await;
+        assert_eq!(whole.unwrap(), (all, true));
     }
 
     #[test]

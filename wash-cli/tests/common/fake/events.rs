@@ -11,7 +11,17 @@ use super::FakeHost;
 /// How long a host drains that has the label `slow`.
 const DRAINS: Duration = Duration::from_millis(1500);
 
+/// After how long a host answers that has the label `late`.
+const LATE: Duration = Duration::from_millis(600);
+
 impl FakeHost {
+    /// A host with the label `late` answers after those that are near.
+    pub(super) async fn takes_its_time(&self) {
+        if self.has_label("late") {
+            tokio::time::sleep(LATE).await;
+        }
+    }
+
     /// The provider at the target's end takes a link, unless it is given the config `bad`; one called
     /// `mute` says nothing.
     pub(super) async fn report(&self, link: Link) {
