@@ -88,8 +88,10 @@ pub(crate) struct LinkPublisher {
     retry_at: Option<Instant>,
     /// When the process was last told a link.
     told_at: Option<Instant>,
-    /// When it was last told that one is gone.
+    /// When it was last told that one is gone, by whomever.
     removed_at: Option<Instant>,
+    /// When this host has last told all processes that a link is gone.
+    own_said: HashMap<LinkId, Instant>,
     /// In the order in which they have left.
     leaving: Vec<Leaving>,
     /// Links that all processes were told are gone, and that the table still has.
@@ -120,6 +122,7 @@ impl LinkPublisher {
             retry_at: None,
             told_at: None,
             removed_at: None,
+            own_said: HashMap::new(),
             leaving: Vec::new(),
             said_gone: HashMap::new(),
             has_to_end: false,

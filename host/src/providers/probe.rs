@@ -149,6 +149,11 @@ impl Probe {
                     Asked::Answer(response) => Probed::Answer(response),
                     Asked::NobodyThere | Asked::Miss(_) => Probed::Miss(why),
                 },
+                // An old process with the same id may just have been faster than ours.
+                Probed::Anonymous(other) => match timeout(OTHERS, own).await {
+                    Ok(Asked::Answer(response)) => Probed::Answer(response),
+                    _ => Probed::Anonymous(other),
+                },
                 answered => answered,
             },
         }
@@ -284,8 +289,10 @@ pub(crate) async fn do_answer(
         let mut missing = least;
         while missing > 0 {
             let answer = answers.next().await?;
-            let counts = answer.status.is_none() && counted.includes(&answer.payload);
-            missing -= usize::from(counts);
+            if answer.status == Some(StatusCode::NO_RESPONDERS) {
+                return None;
+            }
+            missing -= usize::from(counted.includes(&answer.payload));
         }
         Some(())
     };
@@ -430,6 +437,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_process_of_ours_is_known_though_an_old_one_answers_first() {
+        let nats = NatsBox::start().await.unwrap();
+        let probe = probe(&nats).await;
+        let old = nats.client().await.unwrap();
+        let _old = answering_each(old, HEALTH, vec![answer(None)]).await;
+        let middleman = Middleman::before(nats.port).await.unwrap();
+        let own = async_nats::connect(middleman.instead_of(&nats.url));
+        let answers = vec![answer(Some(&probe.host))];
+        let _own = answering_each(own.await.unwrap(), "own", answers).await;
+        middleman.delay(Duration::from_millis(50));
+        let probed = probe.ask_both(probe.timeout).await;
+        assert!(matches!(probed, Probed::Answer(_)), "{probed:?}");
+    }
+
+    #[tokio::test]
     async fn a_start_is_seen_soon_though_processes_of_other_hosts_answer() {
         let nats = NatsBox::start().await.unwrap();
         let mut probe = probe(&nats).await;
@@ -465,5 +487,7 @@ mod tests {
             let are_two = do_answer(&client, subject, FAR_OTHERS, 2, Counted::All).await;
             assert!(are_two, "{subject}");
         }
+        let asked = do_answer(&client, "nobody", FAR_OTHERS, 1, Counted::All);
+        assert!(!timeout(FAR_OTHERS / 2, asked).await.unwrap());
     }
 }

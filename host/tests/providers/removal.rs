@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
-use lattice_host::HostConfig;
+use lattice_host::{Host, HostConfig};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::common::provider::Program;
 use crate::common::{Lattice, until};
 use crate::links::{puts, told};
-use crate::{WAIT, answer_health, healthy, link, next, start};
+use crate::{Health, WAIT, answer_health, healthy, link, next, start};
 
 const DELS: &str = "wasmbus.rpc.default.*.linkdefs.del";
 /// How much later than a host is told of it the table of the host shows that a link is gone.
 const LATE: Duration = Duration::from_millis(200);
+/// The least time between that a link is gone and what is told next.
+const APART: Duration = Duration::from_millis(50);
 const NEVER: Duration = Duration::from_secs(600);
 
 /// Waits no longer than has to be for the answers of processes.
@@ -121,19 +124,46 @@ async fn a_link_that_whoever_deletes_it_tells_of_is_not_told_of_again() {
     assert_eq!(next(&mut dels).await.1["name"], "other");
 }
 
-/// Who is told that a link is gone of which nobody else tells, by the host of a process of ours beside
-/// which this answers.
-async fn told_beside(answer: Value) -> String {
+/// A host with a process of ours that has said once that it is healthy, and how long the host waits for the
+/// answers of others.
+async fn with_ours(patience: Duration) -> (Lattice, Host, Program, Health) {
     let (lattice, host, mut events) = Lattice::running_with(|config| {
-        brief(config);
+        config.rpc_timeout = patience;
         config.providers.health_interval = NEVER;
     })
     .await;
     let program = Program::new(&lattice, "kv", WAIT);
     let ours = json!({"healthy": true, "host_id": host.id().as_str()});
-    let _ours = answer_health(&lattice, ours).await;
+    let ours = answer_health(&lattice, ours).await;
     lattice.provide(&host, &start(&host, &program)).await;
     events.data("health_check_passed").await;
+    (lattice, host, program, ours)
+}
+
+/// Waits until processes of the provider were asked so often.
+async fn asked(lattice: &Lattice, times: u32) {
+    let subject = "wasmbus.rpc.default.kv.health";
+    let mut asked = lattice.client.subscribe(subject).await.unwrap();
+    for _ in 0..times {
+        next(&mut asked).await;
+    }
+}
+
+/// Tells all processes that a link is gone, as another host does.
+async fn tell_gone(lattice: &Lattice, link: &Value) {
+    let mut gone = link.clone();
+    for key in ["source_config", "target_config"] {
+        gone[key] = json!({});
+    }
+    let del = "wasmbus.rpc.default.kv.linkdefs.del";
+    let gone = gone.to_string().into();
+    lattice.client.publish(del, gone).await.unwrap();
+}
+
+/// Who is told that a link is gone of which nobody else tells, by the host of a process of ours beside
+/// which this answers.
+async fn told_beside(answer: Value) -> String {
+    let (lattice, _host, _program, _ours) = with_ours(Duration::from_millis(500)).await;
     let _other = answer_health(&lattice, answer).await;
     let mut puts = puts(&lattice).await;
     lattice.done("link.put", &link(&[])).await;
@@ -302,4 +332,105 @@ async fn an_old_process_is_not_ended_for_a_link_while_nats_is_away() {
     assert_eq!(subject, "wasmbus.rpc.default.kv.linkdefs.del");
     assert_eq!(removal["source_id"], "kv");
     assert_eq!(program.starts(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_process_does_without_is_not_taken_for_what_others_tell_of() {
+    let (lattice, _host, _program, _ours) = with_ours(Duration::from_millis(500)).await;
+    let mut puts = puts(&lattice).await;
+    lattice.done("link.put", &from_it(json!({}))).await;
+    told(&mut puts).await;
+    let mut dels = lattice.client.subscribe(DELS).await.unwrap();
+    lattice.done("link.put", &ruled()).await;
+    assert_eq!(next(&mut dels).await.1["source_id"], "kv");
+    let mut other = link(&[]);
+    other["name"] = json!("other");
+    for link in [&link(&[]), &other] {
+        lattice.done("link.put", link).await;
+        told(&mut puts).await;
+    }
+    record(&lattice, json!([other])).await;
+    until("the link to be gone", async || {
+        let links = lattice.control_raw("link.get", "").await;
+        let links = links["response"].as_array().unwrap().len();
+        (links == 2).then_some(())
+    })
+    .await;
+    tell_gone(&lattice, &link(&[])).await;
+    assert_eq!(next(&mut dels).await.1["name"], "default");
+    // Of this one nobody else tells.
+    empty(&lattice).await;
+    assert_eq!(next(&mut dels).await.1["name"], "other");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_put_again_while_others_are_asked_is_not_taken_away() {
+    let (lattice, _host, _program, _ours) = with_ours(Duration::from_secs(3)).await;
+    let mut puts = puts(&lattice).await;
+    lattice.done("link.put", &link(&[])).await;
+    told(&mut puts).await;
+    let mut dels = lattice.client.subscribe(DELS).await.unwrap();
+    empty(&lattice).await;
+    // Whether there are others. It is not asked otherwise.
+    asked(&lattice, 1).await;
+    record(&lattice, json!([link(&[])])).await;
+    assert_eq!(told(&mut puts).await["name"], "default");
+    let del = "wasmbus.rpc.default.kv.linkdefs.del";
+    lattice.client.publish(del, "{}".into()).await.unwrap();
+    assert_eq!(next(&mut dels).await.1, json!({}), "it was taken away");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_process_is_told_the_links_again_that_it_forgets_with_another() {
+    let often = |config: &mut HostConfig| {
+        brief(config);
+        config.providers.health_interval = Duration::from_millis(100);
+    };
+    let (lattice, _host, _events, _program, _health) = healthy(often).await;
+    // Until it is not told anything again for being new.
+    asked(&lattice, 5).await;
+    let mut puts = puts(&lattice).await;
+    let mut other = link(&[]);
+    other["name"] = json!("other");
+    for link in [&link(&[]), &other] {
+        lattice.done("link.put", link).await;
+        assert_eq!(told(&mut puts).await["name"], link["name"]);
+    }
+    let delete =
+        json!({"source_id": "counter", "wit_namespace": "wasi", "wit_package": "keyvalue"});
+    lattice.done("link.del", &delete).await;
+    assert_eq!(told(&mut puts).await["name"], "other");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_was_told_again_is_not_lost_when_nats_goes_away() {
+    let often = |config: &mut HostConfig| {
+        brief(config);
+        config.providers.health_interval = Duration::from_millis(300);
+    };
+    let (mut lattice, _host, _events, _program, _health) = healthy(often).await;
+    asked(&lattice, 5).await;
+    let mut puts = puts(&lattice).await;
+    lattice.done("link.put", &link(&[])).await;
+    told(&mut puts).await;
+    // Until it must have heard of it.
+    asked(&lattice, 5).await;
+    tell_gone(&lattice, &link(&[])).await;
+    told(&mut puts).await;
+    lattice.nats.stop();
+    lattice.nats.restart().await.unwrap();
+    assert_eq!(told(&mut puts).await["name"], "default");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_does_not_overtake_what_another_host_tells_of_one_that_is_gone() {
+    let (lattice, _host, _events, _program, _health) = healthy(|_| {}).await;
+    let mut puts = puts(&lattice).await;
+    let mut gone = link(&[]);
+    gone["name"] = json!("gone");
+    let began = Instant::now();
+    tell_gone(&lattice, &gone).await;
+    lattice.done("link.put", &link(&[])).await;
+    assert_eq!(told(&mut puts).await["name"], "default");
+    assert!(began.elapsed() >= APART, "{:?}", began.elapsed());
 }

@@ -12,6 +12,7 @@ use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use futures::StreamExt as _;
 use lattice_provider_sdk::blobstore::{self, BlobError};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::api::failed;
 use crate::consumer::Messages;
@@ -23,8 +24,8 @@ const MOST: usize = 50_000;
 /// How many descriptions are looked at at once.
 const PAGE: usize = 256;
 
-/// How much is purged between two looks at the descriptions.
-pub(crate) const PORTION: usize = 256;
+/// How long a look at the descriptions counts.
+const FRESH: Duration = Duration::from_secs(2);
 
 impl Container {
     /// Purges data that no object has and to which nothing was added for `age`. Says of how many
@@ -43,23 +44,32 @@ impl Container {
                 old.insert(data);
             }
         }
-        self.purge_unused(old).await
+        self.purge_unused(old, FRESH).await
     }
 
-    /// Purges those of some data that no object has. Says of how many writes they were.
-    pub(crate) async fn purge_unused(&self, data: HashSet<String>) -> Result<usize, BlobError> {
-        let data: Vec<_> = data.into_iter().collect();
+    /// Purges those of some data that no object has, as looks tell that count for `fresh`. Says of
+    /// how many writes they were.
+    pub(crate) async fn purge_unused(
+        &self,
+        mut data: HashSet<String>,
+        fresh: Duration,
+    ) -> Result<usize, BlobError> {
         let mut count = 0;
-        for portion in data.chunks(PORTION) {
-            let mut portion: HashSet<_> = portion.iter().cloned().collect();
-            // Since they were looked for, a write may have ended, however long it had paused. Other
-            // portions take their time too.
-            self.without_used(&mut portion).await?;
-            for data in &portion {
-                let purged = self.purge(data).await;
+        while !data.is_empty() {
+            // Since they were looked for, a write may have ended, however long it had paused. To
+            // purge others takes its time too.
+            self.without_used(&mut data).await?;
+            let looked = Instant::now();
+            let mut left = data.into_iter();
+            for data in left.by_ref() {
+                let purged = self.purge(&data).await;
                 purged.map_err(BlobError::Unavailable)?;
+                count += 1;
+                if looked.elapsed() >= fresh {
+                    break;
+                }
             }
-            count += portion.len();
+            data = left.collect();
         }
         Ok(count)
     }

@@ -121,7 +121,11 @@ fn open(
     // From the first on what has no position: with those of the ends stored, what came after them.
     let mut consumer = make(kafka, settings, unread, "earliest")?;
     let is_stored = match without_past {
-        Some(partitions) => beginning::store(&consumer, partitions, wait)?,
+        Some(partitions) => match beginning::store(&consumer, partitions, wait) {
+            // The link may be there for publishing alone.
+            Err(error) if settings.is_usual && beginning::may_lack_group(&error) => false,
+            stored => stored?,
+        },
         None => false,
     };
     if !is_stored {

@@ -122,3 +122,19 @@ async fn a_link_whose_group_reads_already_gets_what_is_new() {
     let first = first_heard(&publisher, "orders", &mut heard).await;
     assert_eq!(first.text(), "new");
 }
+
+#[tokio::test]
+async fn a_1_9_link_that_names_no_topic_can_be_put_by_a_user_without_a_group() {
+    let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
+    for (request, times) in [
+        (RDKafkaApiKey::OffsetFetch, 1),
+        (RDKafkaApiKey::FindCoordinator, 100),
+    ] {
+        let (mut lattice, brokers, hosts) = start().await;
+        brokers.create_topic("my-topic", 1, 1).unwrap();
+        brokers.request_errors(request, &vec![refused; times]);
+        let usual = lattice.target("usual", &[("hosts", &hosts)]).await;
+        lattice.ready().await;
+        usual.publish("orders", b"new").await.unwrap();
+    }
+}

@@ -1,25 +1,23 @@
 //! Sessions that brokers hold for links: they outlive connections, and this process.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use lattice_provider_sdk::{BoxError, Shared};
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::v5::Packet;
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, MqttOptions};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
 
 use crate::publisher::{Claim, Publisher};
 use crate::subscriber::is_taken_over;
 
-/// The number of the last session that a group may have.
-pub(crate) const MOST: u32 = 255;
 /// How long it may take to unsubscribe, less than the SDK gives a link to be forgotten.
 const UNSUBSCRIBE_WITHIN: Duration = Duration::from_secs(4);
 
 /// What has become of a session that was to be let go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LetGo {
+enum LetGo {
     /// Somebody has it, and goes on with it.
     Held,
     /// It takes nothing more.
@@ -34,7 +32,7 @@ pub(crate) struct Held {
     options: MqttOptions,
     /// Members of a group have a session each, and those are numbered: names made of hosts would leave
     /// one behind with each host that goes, which would go on taking its share of the messages.
-    number: Option<Arc<AtomicU32>>,
+    number: Option<Arc<AtomicU8>>,
     /// What it may be subscribed to.
     pub(crate) filters: Vec<String>,
 }
@@ -70,7 +68,7 @@ impl Held {
     }
 
     /// Its number in the group.
-    pub(crate) fn number(&self) -> Option<u32> {
+    fn number(&self) -> Option<u8> {
         let number = self.number.as_ref();
         number.map(|number| number.load(Ordering::SeqCst))
     }
@@ -81,7 +79,7 @@ impl Held {
     }
 
     /// How the one of that number is connected to.
-    pub(crate) fn numbered(&self, number: Option<u32>) -> MqttOptions {
+    fn numbered(&self, number: Option<u8>) -> MqttOptions {
         let mut options = self.options.clone();
         if let Some(number) = number {
             options.set_client_id(format!("{}.{number}", self.options.client_id()));
@@ -89,15 +87,12 @@ impl Held {
         options
     }
 
-    /// Leaves the session to the copy that has taken it over, for the next one of the group; `false` where
-    /// there is only one.
-    pub(crate) fn moves_on(&self) -> bool {
-        let next = |number: u32| (number < MOST).then_some(number + 1);
-        let number = self.number.as_ref();
-        number.is_some_and(|number| {
-            let moved = number.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
-            moved.is_ok()
-        })
+    /// Leaves the session to the copy that has it, for the next one of the group. Behind the last is the
+    /// first.
+    pub(crate) fn moves_on(&self) {
+        if let Some(number) = &self.number {
+            number.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     /// Has the broker bring nothing more to it, unless another copy has it. What it has not acknowledged
@@ -120,59 +115,62 @@ impl Held {
     /// Those of copies that are gone too.
     async fn unsubscribe_all(&self, publisher: &Arc<Shared<Publisher>>) -> Result<(), BoxError> {
         let own = self.number();
-        self.unsubscribe_one(own, publisher).await?;
+        self.let_go(own, publisher).await?;
         let Some(own) = own else {
             return Ok(());
         };
-        for number in own + 1..=MOST {
-            if self.unsubscribe_one(Some(number), publisher).await? == LetGo::Absent {
+        for number in (own..=u8::MAX).skip(1) {
+            if self.let_go(Some(number), publisher).await? == LetGo::Absent {
                 break;
             }
         }
         for number in 0..own {
-            self.unsubscribe_one(Some(number), publisher).await?;
+            self.let_go(Some(number), publisher).await?;
         }
         Ok(())
     }
 
-    async fn unsubscribe_one(
+    /// Unsubscribes the session of that number if nobody has it.
+    async fn let_go(
         &self,
-        number: Option<u32>,
+        number: Option<u8>,
         publisher: &Arc<Shared<Publisher>>,
     ) -> Result<LetGo, BoxError> {
-        let claim = Claim::new(publisher, &self.numbered(number).client_id());
-        self.let_go(number, &claim).await
-    }
-
-    /// Unsubscribes the session of that number if nobody has it; `claim` is that of this session.
-    pub(crate) async fn let_go(
-        &self,
-        number: Option<u32>,
-        claim: &Claim,
-    ) -> Result<LetGo, BoxError> {
+        let options = self.numbered(number);
+        let claim = Claim::new(publisher, &options.client_id());
         if !claim.is_free().await? {
             return Ok(LetGo::Held);
         }
-        let work = unsubscribe(self.numbered(number), &self.filters);
-        let done = match tokio::time::timeout(UNSUBSCRIBE_WITHIN, work).await {
-            Ok(Err(error)) if is_taken_over(&error) => Ok(LetGo::Held),
-            Ok(done) => done.map_err(BoxError::from),
-            Err(late) => Err(late.into()),
+        let done = match unsubscribe(options, &self.filters, &claim).await {
+            Err(error) if is_taken_over(&error) => LetGo::Held,
+            done => done?,
         };
-        if matches!(done, Ok(LetGo::Unsubscribed)) {
+        if done == LetGo::Unsubscribed {
             claim.release().await;
         }
-        done
+        Ok(done)
     }
 }
 
 /// Unsubscribes a session, if there is one.
-async fn unsubscribe(options: MqttOptions, filters: &[String]) -> Result<LetGo, ConnectionError> {
+async fn unsubscribe(
+    options: MqttOptions,
+    filters: &[String],
+    claim: &Claim,
+) -> Result<LetGo, ConnectionError> {
     let (client, mut events) = AsyncClient::new(options.clone(), filters.len() + 1);
     let mut left = filters.len();
     loop {
         match events.poll().await? {
             Event::Incoming(Packet::ConnAck(ack)) if !ack.session_present => {
+                // Somebody may have taken it since: it is not for us to end then.
+                let is_free = tokio::select! {
+                    () = ended(&mut events) => false,
+                    is_free = claim.is_free() => is_free.unwrap_or(false),
+                };
+                if !is_free {
+                    return Ok(LetGo::Held);
+                }
                 discard(options).await?;
                 return Ok(LetGo::Absent);
             }
@@ -192,6 +190,11 @@ async fn unsubscribe(options: MqttOptions, filters: &[String]) -> Result<LetGo, 
             _ => {}
         }
     }
+}
+
+/// Waits until the connection has ended.
+async fn ended(events: &mut EventLoop) {
+    while events.poll().await.is_ok() {}
 }
 
 /// Ends a session that was made by looking for it.
@@ -217,14 +220,17 @@ mod tests {
     fn a_session_that_another_copy_takes_over_is_left_for_the_next_of_the_group() {
         let shared = held("s", true, &["$share/g/a"]);
         assert_eq!(shared.options().client_id(), "s.0");
-        assert!(shared.moves_on());
+        shared.moves_on();
         assert_eq!(shared.options().client_id(), "s.1");
-        for _ in 1..MOST {
-            assert!(shared.moves_on());
+        for _ in 1..u8::MAX {
+            shared.moves_on();
         }
-        assert!(!shared.moves_on());
+        assert_eq!(shared.options().client_id(), "s.255");
+        // It may be free by now.
+        shared.moves_on();
+        assert_eq!(shared.options().client_id(), "s.0");
         let single = held("s", false, &["a"]);
-        assert!(!single.moves_on());
+        single.moves_on();
         assert_eq!(single.options().client_id(), "s");
     }
 

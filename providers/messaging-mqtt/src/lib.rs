@@ -24,9 +24,10 @@
 //! them: a group needs both. Messages that are to be spread over the copies name a group. Where all
 //! filters of a link do, each copy has a session of its own; those are numbered, and a copy that starts
 //! asks on `lattice/sessions/…` who has which, and takes the first for which nobody answers: that of
-//! one that has ended, on whatever host. Brokers such as Mosquitto keep a share of the group's messages
-//! for a session that nobody has: the other copies have it unsubscribed after some 10 seconds. What it
-//! holds by then stays for the next copy that starts, until `session_expiry_s` is over.
+//! one that has ended, on whatever host. Brokers such as Mosquitto go on keeping a share of the group's
+//! messages for a session that nobody has. The next copy that starts gets them; where none does, they are
+//! lost when the session expires, with groups an hour after its copy has ended unless `session_expiry_s`
+//! says otherwise.
 //!
 //! A link whose subscriptions change keeps its session, with all that the broker holds for it, and
 //! unsubscribes what it does not name any more. What is taken away while no copy of the provider runs is not
@@ -63,7 +64,6 @@ mod dead_letters;
 mod held;
 mod message;
 mod options;
-mod orphans;
 mod provider;
 mod publisher;
 pub mod settings;

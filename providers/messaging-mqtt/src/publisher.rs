@@ -27,6 +27,8 @@ use waiting::Waiting;
 
 /// How many messages may wait for their acknowledgement.
 const AT_ONCE: usize = 64;
+/// How many filters a packet has: AWS IoT Core hangs up over more.
+const FILTERS_AT_ONCE: usize = 8;
 /// The first and the longest pause before the connection is made again.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -218,10 +220,11 @@ impl Publisher {
         Ok(asked)
     }
 
-    /// Subscribes to what there is to hear.
-    fn hear(&self) {
-        if self.is_connected() {
-            hear(&self.client, &self.answers, &self.claims);
+    /// Hears these topics, among the claims; without a connection from the next one on.
+    fn hear(&self, topics: &[String]) {
+        let waiting = self.waiting.lock();
+        if waiting.is_connected() {
+            subscribe(&self.client, topics);
         }
     }
 
@@ -269,14 +272,13 @@ async fn first(events: &mut EventLoop) -> Result<Event, ConnectionError> {
     }
 }
 
-/// Subscribes to answers and, behind them, the claims of sessions.
-fn hear(client: &AsyncClient, answers: &str, claims: &Mutex<Claims>) {
-    let mut topics = vec![format!("{answers}/+")];
-    topics.extend(claims.lock().topics());
-    let filters = topics.into_iter();
-    let filters = filters.map(|topic| Filter::new(topic, QoS::AtLeastOnce));
-    if let Err(error) = client.try_subscribe_many(filters) {
-        tracing::warn!(%error, "could not subscribe to answers");
+fn subscribe(client: &AsyncClient, topics: &[String]) {
+    for some in topics.chunks(FILTERS_AT_ONCE) {
+        let filters = some.iter();
+        let filters = filters.map(|topic| Filter::new(topic, QoS::AtLeastOnce));
+        if let Err(error) = client.try_subscribe_many(filters) {
+            tracing::warn!(%error, ?some, "could not subscribe");
+        }
     }
 }
 
@@ -330,12 +332,20 @@ impl Reader {
         }
     }
 
+    /// There is a connection: hears answers and, behind them, what is said of sessions.
+    fn connected(&self, largest: Option<u32>) {
+        let mut waiting = self.waiting.lock();
+        waiting.connected(largest);
+        // Alone and under the lock, so that the broker acknowledges it before any other.
+        subscribe(&self.client, &[format!("{}/+", self.answers)]);
+        let topics = self.claims.lock().topics();
+        subscribe(&self.client, &topics);
+    }
+
     fn take(&self, event: Event) {
         match event {
             Event::Incoming(Packet::ConnAck(ack)) => {
-                let largest = ack.properties.and_then(|p| p.max_packet_size);
-                self.waiting.lock().connected(largest);
-                hear(&self.client, &self.answers, &self.claims);
+                self.connected(ack.properties.and_then(|p| p.max_packet_size));
             }
             Event::Incoming(Packet::SubAck(ack)) => self.waiting.lock().subscribed(&ack),
             Event::Incoming(Packet::UnsubAck(_)) => self.waiting.lock().unsubscribed(),

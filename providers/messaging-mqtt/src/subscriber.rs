@@ -18,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use crate::dead_letters::{self, DeadLetterTarget};
 use crate::held::Held;
 use crate::message;
-use crate::orphans;
 use crate::publisher::{Claim, Publisher};
 use crate::unacked::{Place, Unacked};
 
@@ -66,13 +65,6 @@ pub(crate) fn begin(session: Session, intake: &Intake) -> watch::Receiver<Status
     let (status, seen) = watch::channel(Status::Beginning);
     let (session, status) = (Arc::new(session), Arc::new(status));
     let (leaving, tasks) = (intake.leaving(), intake.tasks());
-    if session.held.is_numbered() {
-        let (session, leaving) = (Arc::clone(&session), intake.leaving());
-        intake.tasks().spawn(async move {
-            let looking = orphans::look_after(&session.held, &session.publisher);
-            leaving.run_until_cancelled(looking).await;
-        });
-    }
     intake.tasks().spawn(async move {
         loop {
             let choosing = choose(&session, &status);
@@ -100,6 +92,7 @@ pub(crate) fn begin(session: Session, intake: &Intake) -> watch::Receiver<Status
 /// Finds the session to take: a group's is the first from its number on for which nobody answers.
 async fn choose(session: &Session, status: &watch::Sender<Status>) -> Claim {
     let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+    let mut left = u8::MAX;
     loop {
         let name = session.held.options().client_id();
         let mut claim = Claim::new(&session.publisher, &name);
@@ -108,8 +101,15 @@ async fn choose(session: &Session, status: &watch::Sender<Status>) -> Claim {
         }
         let why = match claim.take_if_free().await {
             Ok(true) => return claim,
-            Ok(false) if session.held.moves_on() => continue,
-            Ok(false) => "other members of the group have all its sessions".to_owned(),
+            Ok(false) => {
+                session.held.moves_on();
+                if left > 0 {
+                    left -= 1;
+                    continue;
+                }
+                left = u8::MAX;
+                "other members of the group have all its sessions".to_owned()
+            }
             Err(error) => format!("could not ask who has which session of the group: {error}"),
         };
         status.send_replace(Status::Failed(why));
@@ -122,8 +122,8 @@ async fn choose(session: &Session, status: &watch::Sender<Status>) -> Claim {
 enum End {
     /// The link goes.
     Left,
-    /// Another member of the group has the session; there is a next one.
-    MovedOn,
+    /// The session, one of a group's, was taken over: it is to be asked which one is free.
+    TakenOver,
 }
 
 struct Subscriber {
@@ -167,9 +167,11 @@ impl Subscriber {
                 }
                 Err(error) => {
                     self.forget(&mut events);
-                    let taken_over = is_taken_over(&error) || claim.is_anothers().await;
-                    if taken_over && self.moves_on() {
-                        return End::MovedOn;
+                    let is_anothers = claim.is_anothers().await;
+                    let taken_over = is_anothers || is_taken_over(&error);
+                    if taken_over && self.session.held.is_numbered() {
+                        self.give_up(is_anothers);
+                        return End::TakenOver;
                     }
                     self.lost(&error, taken_over);
                     if since.elapsed() > STEADY {
@@ -222,18 +224,18 @@ impl Subscriber {
         unacked.reconnect();
     }
 
-    /// Leaves a session that another copy has taken over for the next one of the group, if it is one.
-    fn moves_on(&self) -> bool {
-        let moves = self.session.held.moves_on();
-        if moves {
-            self.begin_anew(true);
-            let name = self.session.held.options().client_id();
-            tracing::info!(
-                name,
-                "another member of the group has taken over the MQTT session, taking the next one"
-            );
+    /// Gives up a group's session that was taken over. It may be free again, unless another member has said
+    /// that it takes it: one that only wanted to unsubscribe it does not keep it.
+    fn give_up(&self, is_anothers: bool) {
+        self.begin_anew(true);
+        let name = self.session.held.options().client_id();
+        tracing::info!(
+            name,
+            "the MQTT session was taken over, asking which one of the group is free"
+        );
+        if is_anothers {
+            self.session.held.moves_on();
         }
-        moves
     }
 
     /// Tells what has become of the connection.

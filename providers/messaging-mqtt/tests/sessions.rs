@@ -16,6 +16,9 @@ use lattice_provider_sdk::run;
 use lattice_services::{Kind, Service};
 use messaging_mqtt::MessagingMqtt;
 use support::{Component, Heard, Lattice, Said, until};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 async fn start() -> (Lattice, Service) {
@@ -91,14 +94,7 @@ async fn nothing_is_missed_when_a_member_joins_a_group() {
     let publisher = other.target("publisher", &[("url", &url)]).await;
     other.ready().await;
     lattice.run::<MessagingMqtt>().await;
-    let mut missing: HashSet<String> = (0..40).map(|number| number.to_string()).collect();
-    for number in 0..40 {
-        let body = number.to_string();
-        publisher.publish("orders", body.as_bytes()).await.unwrap();
-    }
-    while !missing.is_empty() {
-        missing.remove(heard.next().await.text());
-    }
+    all_come(&publisher, &mut heard).await;
 }
 
 /// Hears what copies of the provider say of sessions, through a lattice of its own.
@@ -112,7 +108,7 @@ async fn overhear(url: &str) -> (Lattice, Heard) {
 }
 
 #[tokio::test]
-async fn copies_that_start_at_once_have_a_session_each_and_none_is_interrupted() {
+async fn copies_that_start_at_once_come_to_have_a_session_each() {
     let (mut lattice, broker) = start().await;
     let url = broker.url();
     let (mut spying, mut said) = overhear(&url).await;
@@ -124,40 +120,85 @@ async fn copies_that_start_at_once_have_a_session_each_and_none_is_interrupted()
     for _ in 0..3 {
         lattice.ready().await;
     }
+    let mut claimed = HashSet::new();
+    while claimed.len() < 3 {
+        let next = said.next().await;
+        // Others are questions and their answers.
+        if !next.subject.ends_with(".held") {
+            claimed.insert(next.subject);
+        }
+    }
+    all_come(&publisher, &mut heard).await;
+}
+
+#[tokio::test]
+async fn a_copy_that_joins_a_group_is_told_which_session_is_held() {
+    let (mut lattice, broker) = start().await;
+    let url = broker.url();
+    let mut heard = lattice.handler("listener", |_| Said::Done).await;
+    let config = [("url", &*url), ("subscriptions", "orders|g")];
+    lattice.source("listener", &config).await;
+    lattice.ready().await;
+    let (mut other, mut said) = overhear(&url).await;
+    let publisher = other.target("publisher", &[("url", &url)]).await;
+    other.ready().await;
+    let _running = run_on_a_new_host(&lattice, "listener", &config);
+    while !said.next().await.text().starts_with("held ") {}
+    lattice.ready().await;
+    all_come(&publisher, &mut heard).await;
+}
+
+/// Publishes, and waits until nothing is missing of it.
+async fn all_come(publisher: &Component, heard: &mut Heard) {
     let mut missing: HashSet<String> = (0..30).map(|number| number.to_string()).collect();
     for number in 0..30 {
         let body = number.to_string();
         publisher.publish("orders", body.as_bytes()).await.unwrap();
     }
     while !missing.is_empty() {
-        // Each comes once.
-        assert!(missing.remove(heard.next().await.text()));
+        missing.remove(heard.next().await.text());
     }
-    let end = publisher.publish("lattice/sessions/end", b"");
-    end.await.unwrap();
-    let mut claimed = Vec::new();
-    loop {
-        let next = said.next().await;
-        match &*next.subject {
-            "lattice/sessions/end" => break,
-            // Questions and their answers.
-            subject if subject.ends_with(".held") => {}
-            subject => claimed.push(subject.to_owned()),
+}
+
+/// Stands before a broker. When it is told to, it tells the connections of sessions that others have taken
+/// them over, as brokers do that say why they hang up, and hangs up.
+async fn stand_before(broker: &Service) -> (String, Arc<Notify>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("mqtt://{}", listener.local_addr().unwrap());
+    let behind = broker.url().replace("mqtt://", "");
+    let kicks = Arc::new(Notify::new());
+    let kicked = Arc::clone(&kicks);
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(pass(client, behind.clone(), Arc::clone(&kicked)));
+        }
+    });
+    (url, kicks)
+}
+
+async fn pass(mut client: TcpStream, behind: String, kicked: Arc<Notify>) {
+    let mut server = TcpStream::connect(behind).await.unwrap();
+    let mut first = vec![0; 4096];
+    let size = client.read(&mut first).await.unwrap();
+    server.write_all(&first[..size]).await.unwrap();
+    // What publishes has another name.
+    let is_session = first.windows(8).any(|part| part == b"lattice.");
+    tokio::select! {
+        _ = copy_bidirectional(&mut client, &mut server) => {}
+        () = kicked.notified(), if is_session => {
+            client.write_all(&[0xe0, 2, 0x8e, 0]).await.unwrap();
         }
     }
-    let different: HashSet<_> = claimed.iter().collect();
-    assert_eq!((claimed.len(), different.len()), (3, 3), "{claimed:?}");
 }
 
 #[tokio::test]
-async fn a_copy_that_joins_a_group_disturbs_nobody() {
+async fn a_member_whose_session_is_taken_over_by_nobody_who_keeps_it_goes_on_with_it() {
     let (mut lattice, broker) = start().await;
-    let url = broker.url();
-    let say = |message: &support::Message| match message.text() {
-        "slow" => Said::After(Duration::from_secs(60)),
-        _ => Said::Done,
-    };
-    let mut heard = lattice.handler("listener", say).await;
+    let (url, kicks) = stand_before(&broker).await;
+    let publisher = lattice.target("publisher", &[("url", &url)]).await;
+    lattice.ready().await;
+    let slow = |_: &_| Said::After(Duration::from_secs(60));
+    let mut heard = lattice.handler("listener", slow).await;
     let config = [
         ("url", &*url),
         ("subscriptions", "orders|g"),
@@ -165,39 +206,11 @@ async fn a_copy_that_joins_a_group_disturbs_nobody() {
     ];
     lattice.source("listener", &config).await;
     lattice.ready().await;
-    let mut other = Lattice::start::<MessagingMqtt>().await;
-    let publisher = other.target("publisher", &[("url", &url)]).await;
-    other.ready().await;
-    publisher.publish("orders", b"slow").await.unwrap();
-    assert_eq!(heard.next().await.text(), "slow");
-    let _running = run_on_a_new_host(&lattice, "listener", &config);
-    lattice.ready().await;
-    let mut missing: HashSet<String> = (0..10).map(|number| number.to_string()).collect();
-    for number in 0..10 {
-        let body = number.to_string();
-        publisher.publish("orders", body.as_bytes()).await.unwrap();
-    }
-    while !missing.is_empty() {
-        // What is under way does not come again.
-        assert!(missing.remove(heard.next().await.text()));
-    }
-}
-
-#[tokio::test]
-async fn a_copy_that_is_gone_takes_no_share_of_its_group() {
-    let (mut lattice, broker) = start().await;
-    let url = broker.url();
-    let mut heard = lattice.handler("listener", |_| Said::Done).await;
-    let config = [("url", &*url), ("subscriptions", "orders|g")];
-    lattice.source("listener", &config).await;
-    lattice.ready().await;
-    let mut other = Lattice::start::<MessagingMqtt>().await;
-    let publisher = other.target("publisher", &[("url", &url)]).await;
-    other.ready().await;
-    let running = run_on_a_new_host(&lattice, "listener", &config);
-    lattice.ready().await;
-    drop(running);
-    until_all_come(&publisher, &mut heard).await;
+    publisher.publish("orders", b"held").await.unwrap();
+    assert_eq!(heard.next().await.text(), "held");
+    kicks.notify_waiters();
+    // The session still has it.
+    assert_eq!(heard.next().await.text(), "held");
 }
 
 #[tokio::test]

@@ -39,9 +39,10 @@
 //! publishes, and the other takes messages and acknowledges them, so that queues go on being emptied. What is
 //! published meanwhile, requests too, is an error at once, and the link of who publishes is failed; dead letters
 //! wait, and so do their messages. At most 64 MiB of messages wait at the provider for a server to read them,
-//! for whatever reason it does not; what finds no room within two seconds is an error, and was not sent.
+//! for whatever reason it does not, and 4 MiB more of those of up to 64 KiB, which do not wait behind large ones;
+//! what finds no room within two seconds is an error, and was not sent.
 //!
-//! A message that was read and is not confirmed takes 512 bytes of that room, so that 131072 of them fill it,
+//! A message that was read and is not confirmed takes 512 bytes of that room, so that 139264 of them fill it,
 //! such as those of a quorum queue that has lost most of its copies. Once a message has waited in vain, the
 //! links of those who publish to the server are failed until there is room again.
 //!

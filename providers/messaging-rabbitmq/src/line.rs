@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::room::Room;
+use crate::room::{Room, Taken};
 
 /// What a request has besides what was looked at before: where its answer goes, and its number.
 const ADDED: usize = 256;
@@ -158,7 +158,10 @@ impl Line {
         };
         match mandatory {
             true => self.alone(&self.mandatory, message).await,
-            false => self.send(&self.publish, message, read).await,
+            false => {
+                let room = self.room_for(&message).await?;
+                send(&self.publish, message, room, read).await
+            }
         }
     }
 
@@ -184,51 +187,30 @@ impl Line {
         channel: &LoneChannel,
         message: Outgoing<'_>,
     ) -> Result<Confirmed, SendError> {
-        // A new channel would wait for the server.
-        self.check()?;
+        // Before the channel, which others want who find room.
+        let room = self.room_for(&message).await?;
         let channel = channel.lend(&self.connection).await?;
-        let sent = self.send(&channel, message, read).await;
-        // Over one that was not used the server owes nothing.
-        if matches!(sent, Ok(_) | Err(SendError::Blocked(_) | SendError::Full)) {
+        // It may have waited.
+        if let Err(blocked) = self.check() {
+            channel.give_back();
+            return Err(blocked.into());
+        }
+        let sent = send(&channel, message, room, read).await;
+        if sent.is_ok() {
             channel.give_back();
         }
         sent
     }
 
-    /// What `read` makes of the confirmation, which it does though nobody waits any more.
-    async fn send<T: Send + 'static>(
-        &self,
-        channel: &Channel,
-        message: Outgoing<'_>,
-        read: impl FnOnce(Confirmation) -> T + Send + 'static,
-    ) -> Result<T, SendError> {
-        let Outgoing {
-            exchange,
-            key,
-            mandatory,
-            body,
-            properties,
-        } = message;
+    /// Room for a message, if the server takes any: neither a new channel nor what is published is to wait for
+    /// that.
+    async fn room_for(&self, message: &Outgoing<'_>) -> Result<Taken, SendError> {
         self.check()?;
-        let size = frame_size(&properties).saturating_add(body.len());
-        let mut room = self.room.take(size).await.ok_or(SendError::Full)?;
+        let size = frame_size(&message.properties).saturating_add(message.body.len());
+        let taken = self.room.take(size).await.ok_or(SendError::Full)?;
         // It may have waited.
         self.check()?;
-        let (channel, exchange) = (channel.clone(), ShortString::from(exchange));
-        let options = BasicPublishOptions {
-            mandatory,
-            ..BasicPublishOptions::default()
-        };
-        // Whoever waits may stop doing so, which takes nothing back from the client.
-        let sending = tokio::spawn(async move {
-            let sent = channel.basic_publish(exchange, key, options, &body, properties);
-            let confirmed = sent.await?;
-            // A channel that is not used again closes.
-            drop((channel, body));
-            room.written();
-            confirmed.await.map(read)
-        });
-        Ok(sending.await??)
+        Ok(taken)
     }
 
     /// Publishes a request; the answers come by what is returned. `None` if the server does not take
@@ -258,7 +240,8 @@ impl Line {
             properties,
         };
         let answers = Arc::clone(&self.answers);
-        let sent = self.send(&self.ask, message, move |confirmed| {
+        let room = self.room_for(&message).await?;
+        let sent = send(&self.ask, message, room, move |confirmed| {
             let is_taken = !confirmed.is_nack();
             // It need not be the message that is confirmed; whose it is is told that nobody listens.
             if let Some(returned) = confirmed.take_message() {
@@ -268,6 +251,37 @@ impl Line {
         });
         Ok(sent.await?.then_some(asked))
     }
+}
+
+/// What `read` makes of the confirmation, which it does though nobody waits any more.
+async fn send<T: Send + 'static>(
+    channel: &Channel,
+    message: Outgoing<'_>,
+    mut room: Taken,
+    read: impl FnOnce(Confirmation) -> T + Send + 'static,
+) -> Result<T, SendError> {
+    let Outgoing {
+        exchange,
+        key,
+        mandatory,
+        body,
+        properties,
+    } = message;
+    let (channel, exchange) = (channel.clone(), ShortString::from(exchange));
+    let options = BasicPublishOptions {
+        mandatory,
+        ..BasicPublishOptions::default()
+    };
+    // Whoever waits may stop doing so, which takes nothing back from the client.
+    let sending = tokio::spawn(async move {
+        let sent = channel.basic_publish(exchange, key, options, &body, properties);
+        let confirmed = sent.await?;
+        // A channel that is not used again closes.
+        drop((channel, body));
+        room.written();
+        confirmed.await.map(read)
+    });
+    Ok(sending.await??)
 }
 
 /// Makes the exchange that components publish to, if it is missing.
@@ -392,18 +406,21 @@ mod tests {
         let line = rabbit.line().unwrap();
         // Three leave no room for a fourth.
         let body = Bytes::from(vec![0; 20 << 20]);
-        let publish = || {
+        let publish_as = |mandatory: bool| {
             let properties = BasicProperties::default();
-            line.publish("amq.topic", "a".into(), false, body.clone(), properties)
+            line.publish("amq.topic", "a".into(), mandatory, body.clone(), properties)
         };
+        let publish = || publish_as(false);
         server.freeze().unwrap();
         for _ in 0..3 {
             let given_up = timeout(Duration::from_millis(100), publish());
             assert!(given_up.await.is_err());
         }
-        let refused = timeout(PATIENCE, publish()).await.unwrap();
-        let refused = refused.unwrap_err();
-        assert!(matches!(refused, SendError::Full), "{refused}");
+        for mandatory in [false, true] {
+            let refused = timeout(PATIENCE, publish_as(mandatory)).await.unwrap();
+            let refused = refused.unwrap_err();
+            assert!(matches!(refused, SendError::Full), "{refused}");
+        }
         let trouble = rabbit.trouble().await.unwrap();
         assert!(trouble.contains("far behind"), "{trouble}");
         server.thaw().unwrap();

@@ -8,11 +8,11 @@ use lapin::message::Delivery as Incoming;
 use lapin::options::BasicAckOptions;
 use lattice_provider_sdk::queue::{
     Delivery, Depth, Message, Outcome, QueueError, Queues, ReceiptKey, ReceiveOptions, Sent,
-    dead_letter, stripped_dead_letter,
 };
 use lattice_provider_sdk::{Features, LinkError, LinkKey, Shared};
 use tokio::time::Instant;
 
+use crate::grave::Grave;
 use crate::intake_line::IntakeLine;
 use crate::leases::{LONGEST, Lease, fresh};
 use crate::line::{self, answered};
@@ -20,14 +20,12 @@ use crate::queue::{Queue, ready};
 use crate::rabbit::Rabbit;
 use crate::receive::receive;
 use crate::room::Room;
-use crate::settings::{Create, LinkSettings};
-use crate::store::{self, MORE_AGAIN, nothing_said, packed, parcel};
+use crate::settings::LinkSettings;
+use crate::store::{self, MORE_AGAIN, nothing_said, packed};
 use crate::stored_message::{self, History, Seen};
 
 /// How many messages of one `send-many` are on their way at once.
 const AT_ONCE: usize = 256;
-/// Why a message is a dead letter that was to come again.
-const TOO_LARGE: &str = "it cannot be sent again: its headers are as large as RabbitMQ takes them";
 /// The longest delay: what is checked before.
 const LONGEST_DELAY_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 
@@ -114,7 +112,13 @@ impl RabbitQueues {
         }
     }
 
-    fn lease(&self, queue: &Arc<Queue>, incoming: Incoming, lease: Duration) -> Delivery {
+    fn lease(
+        &self,
+        line: &IntakeLine,
+        queue: &Arc<Queue>,
+        incoming: Incoming,
+        lease: Duration,
+    ) -> Delivery {
         let seen = match (incoming.redelivered, self.settings.queue.quorum) {
             (false, _) => Seen::Never,
             (true, true) => Seen::Counted,
@@ -136,6 +140,8 @@ impl RabbitQueues {
             lines: Arc::downgrade(&self.rabbit.lines),
             queue: Arc::clone(queue),
             acker: incoming.acker,
+            is_full: !line.takes(&incoming.properties, MORE_AGAIN),
+            grave: Grave::of(&queue.name, &self.settings),
             properties: incoming.properties,
             body,
             history,
@@ -153,50 +159,6 @@ impl RabbitQueues {
             queues: self,
             receipt,
         })
-    }
-
-    /// Has a message come again. One that cannot would come for ever where the server does not count, and is
-    /// a dead letter instead.
-    async fn again(&self, lease: &Lease, delay: Duration) -> Result<(), QueueError> {
-        match store::again(&self.rabbit.lines, lease, lease.attempt, delay).await {
-            Err(QueueError::TooLarge(_)) if !self.is_dead_letter_queue(&lease.queue.name) => {
-                self.bury(lease, TOO_LARGE).await
-            }
-            done => done,
-        }
-    }
-
-    async fn bury(&self, lease: &Lease, why: &str) -> Result<(), QueueError> {
-        let lines = &self.rabbit.lines;
-        let line = lines.publishing()?;
-        let queue = &lease.queue.name;
-        let dead = self.settings.dead(queue);
-        let create = self.settings.create != Create::No;
-        let create = create.then(|| self.settings.queue.unlimited());
-        let grave = lines.intake()?.queue(&dead, create).await;
-        let grave = grave.map_err(|error| match error {
-            QueueError::NoSuchQueue => QueueError::unsupported(format!(
-                "dead-letter: there is no queue `{dead}`, and the link creates none"
-            )),
-            error => error,
-        })?;
-        grave.lasting().await;
-        let message = stored_message::read(&lease.properties, lease.body.clone());
-        let letter = dead_letter(message, queue, lease.attempt, why);
-        let history = History {
-            attempts: 0,
-            ..lease.history.clone()
-        };
-        let mut sent = parcel(letter.clone(), &history);
-        let is_stripped = !line.takes(&sent.properties, 0);
-        if is_stripped {
-            sent = parcel(stripped_dead_letter(letter), &history);
-        }
-        store::store(lines, &grave.name, sent).await?;
-        if is_stripped {
-            tracing::error!(queue, "a dead letter is too large: lost its attributes");
-        }
-        Ok(())
     }
 }
 
@@ -280,6 +242,9 @@ impl Queues for RabbitQueues {
                 Err(error) => return Err(error),
             }
         }
+        if stored.contains(&Err(QueueError::NoSuchQueue)) {
+            intake.forget(queue);
+        }
         let mut stored = stored.into_iter();
         for sent in sent.iter_mut().filter(|sent| sent.is_ok()) {
             if let Err(error) = stored.next().unwrap_or_else(|| Err(nothing_said())) {
@@ -311,13 +276,14 @@ impl Queues for RabbitQueues {
         let got = receive(&queue, channel, want, room).await?;
         let got = got.take().into_iter();
         Ok(got
-            .map(|incoming| self.lease(&queue, incoming, want.lease))
+            .map(|incoming| self.lease(&line, &queue, incoming, want.lease))
             .collect())
     }
 
     async fn settle(&self, queue: &str, receipt: &str, how: Outcome) -> Result<(), QueueError> {
-        let line = self.rabbit.lines.intake()?;
-        self.taken(queue, receipt)?.settle(&line, how).await
+        // Nothing can be said without it.
+        drop(self.rabbit.lines.intake()?);
+        self.taken(queue, receipt)?.settle(how).await
     }
 
     async fn give_back(&self, queue: &str, receipt: &str) -> Result<(), QueueError> {
@@ -379,24 +345,23 @@ impl Drop for Taken<'_> {
 }
 
 impl Taken<'_> {
-    async fn settle(self, line: &IntakeLine, how: Outcome) -> Result<(), QueueError> {
+    async fn settle(self, how: Outcome) -> Result<(), QueueError> {
         let Some(lease) = &self.lease else {
             return Err(QueueError::ReceiptExpired);
         };
-        let is_counted = self.queues.settings.queue.quorum
-            && !lease.is_worn()
-            && line.takes(&lease.properties, MORE_AGAIN);
+        let lines = &self.queues.rabbit.lines;
+        let is_counted = self.queues.settings.queue.quorum && !lease.is_worn();
         let gives_back = match how {
             Outcome::Ack => false,
             // A quorum queue counts what is given back.
             Outcome::Retry(None | Some(0)) if is_counted => true,
             Outcome::Retry(delay) => {
                 let delay = Duration::from_millis(delay.unwrap_or(0).into());
-                self.queues.again(lease, delay).await?;
+                lease.send_again(lines, lease.attempt, delay).await?;
                 false
             }
             Outcome::Reject(why) => {
-                self.queues.bury(lease, &why).await?;
+                lease.grave.bury(lines, lease, &why).await?;
                 false
             }
         };
@@ -411,7 +376,7 @@ impl Taken<'_> {
         };
         let before = lease.attempt.saturating_sub(1);
         let lines = &self.queues.rabbit.lines;
-        store::again(lines, lease, before, Duration::ZERO).await?;
+        lease.send_again(lines, before, Duration::ZERO).await?;
         self.end(false).await
     }
 

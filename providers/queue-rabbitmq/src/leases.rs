@@ -8,11 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 use lapin::{Acker, BasicProperties};
+use lattice_provider_sdk::Backoff;
 use lattice_provider_sdk::queue::QueueError;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::grave::Grave;
 use crate::queue::Queue;
 use crate::rabbit::Lines;
 use crate::room::Share;
@@ -30,6 +32,12 @@ const MOST_RETURNED: u32 = 15;
 
 /// How often it is looked whether the server takes messages again.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The first and the longest pause before what can neither go back nor be sent is sent once more.
+const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Why a message is a dead letter that was to come again.
+const TOO_LARGE: &str = "it cannot be sent again: its headers are as large as RabbitMQ takes them";
 
 /// How messages go back.
 pub(crate) const REQUEUE: BasicNackOptions = BasicNackOptions {
@@ -47,6 +55,10 @@ pub(crate) struct Lease {
     pub(crate) body: Bytes,
     pub(crate) history: History,
     pub(crate) attempt: u32,
+    /// Whether its headers leave no room in their frame for what the server adds when it gives the message once
+    /// more, which would end the connection.
+    pub(crate) is_full: bool,
+    pub(crate) grave: Grave,
     pub(crate) since: Instant,
     pub(crate) until: Instant,
     /// What it takes of the room of its link.
@@ -60,10 +72,24 @@ impl Lease {
         self.acker.nack(REQUEUE).await.ok();
     }
 
-    /// Whether its queue is not to take the message back once more.
+    /// Whether its queue is not to take the message back once more: it would drop it, or could not give it.
     pub(crate) fn is_worn(&self) -> bool {
         let here = self.attempt.saturating_sub(self.history.attempts);
-        here.saturating_sub(1) >= MOST_RETURNED
+        self.is_full || here.saturating_sub(1) >= MOST_RETURNED
+    }
+
+    /// Sends the message again, as one that was delivered so often. One that cannot be would come for ever where
+    /// the server does not count, and is a dead letter instead.
+    pub(crate) async fn send_again(
+        &self,
+        lines: &Lines,
+        attempts: u32,
+        delay: Duration,
+    ) -> Result<(), QueueError> {
+        match store::again(lines, self, attempts, delay).await {
+            Err(QueueError::TooLarge(_)) => self.grave.bury(lines, self, TOO_LARGE).await,
+            done => done,
+        }
     }
 
     /// What a message is sent again over that is not to go back, once the server takes messages: one that
@@ -83,16 +109,28 @@ impl Lease {
 
     /// Has the message come again after its lease. One whose channel is gone comes by itself.
     async fn end(&self) {
+        let mut pauses = Backoff::new(PAUSE, LONGEST_PAUSE);
         while let Some(lines) = self.to_send_again().await {
-            match store::again(&lines, self, self.attempt, Duration::ZERO).await {
-                Ok(()) => {
-                    // When that cannot be said, the message comes twice.
-                    self.acker.ack(BasicAckOptions::default()).await.ok();
-                    return;
-                }
+            let sent = self.send_again(&lines, self.attempt, Duration::ZERO);
+            let Err(error) = sent.await else {
+                // When that cannot be said, the message comes twice.
+                self.acker.ack(BasicAckOptions::default()).await.ok();
+                return;
+            };
+            match error {
                 // A server says that it takes nothing only when it is sent something.
-                Err(QueueError::Unavailable(_)) if lines.publishing().is_err() => {}
-                Err(_) => break,
+                QueueError::Unavailable(_) if lines.publishing().is_err() => {}
+                error if self.is_full => {
+                    drop(lines);
+                    let (queue, why) = (&*self.queue.name, error.text());
+                    tracing::warn!(
+                        queue,
+                        why,
+                        "a message whose headers fill a frame is kept, as it could not be sent again"
+                    );
+                    tokio::time::sleep(pauses.delay()).await;
+                }
+                _ => break,
             }
         }
         self.give_back().await;

@@ -55,7 +55,8 @@
 //! publishes, and the other receives, settles and looks queues up, so that queues go on being emptied. What is
 //! sent meanwhile is refused as unavailable at once, and so is what has a message sent again: a rejection, a
 //! retry with a delay, and any retry in a classic queue. A message that has come back 15 times, which has to be
-//! sent again, is kept meanwhile when its lease ends. The link of a component that sends is failed.
+//! sent again, is kept meanwhile when its lease ends. It may come twice then, as the server may take what was sent
+//! as the alarm began, and confirms it too late. The link of a component that sends is failed.
 //!
 //! # Channels
 //!
@@ -71,7 +72,8 @@
 //!
 //! The headers of a message have to fit into one frame, 128 KiB by default, with 4 KiB to spare for what
 //! comes to them later; attributes that do not are refused as invalid. A message of another program with
-//! larger ones becomes a dead letter without them, also where it was to come again.
+//! larger ones becomes a dead letter without them, also where it was to come again or its lease ends; in a
+//! dead-letter queue that a link names it stays there without them.
 //!
 //! # What is not there
 //!
@@ -80,6 +82,7 @@
 //! its dead-letter queue.
 
 mod backend;
+mod grave;
 mod hold;
 mod intake_line;
 mod leases;

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapin::options::BasicPublishOptions;
+use lapin::options::{BasicPublishOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use lattice_provider_sdk::queue::{
-    DEAD_LETTER_REASON, Message, Outcome, QueueError, Queues as _, ReceiveOptions,
+    DEAD_LETTER_REASON, Delivery, Message, Outcome, QueueError, Queues as _, ReceiveOptions, Sent,
+    dead_letter,
 };
 use lattice_provider_sdk::{Settings, Sharing};
 use lattice_rabbitmq::{confirming, frame_size};
@@ -20,6 +21,7 @@ use crate::line::Parcel;
 use crate::rabbit::Rabbit;
 use crate::room::tests::link;
 use crate::settings::{LinkSettings, QueueSettings};
+use crate::stored_message::{self, History};
 
 const WANT: ReceiveOptions = ReceiveOptions {
     max: 1,
@@ -43,13 +45,18 @@ async fn queues_of<const N: usize>(texts: [(&str, &str); N]) -> RabbitQueues {
 
 /// The receipt and the attempt of the next message.
 async fn next(queues: &RabbitQueues) -> (String, u32) {
+    let delivery = next_of(queues, "jobs", WANT).await;
+    (delivery.receipt, delivery.attempt)
+}
+
+async fn next_of(queues: &RabbitQueues, queue: &str, want: ReceiveOptions) -> Delivery {
     let until = Instant::now() + PATIENCE;
     loop {
         // There is none while the connection is away.
-        if let Ok(got) = queues.receive("jobs", WANT).await
+        if let Ok(got) = queues.receive(queue, want).await
             && let Some(delivery) = got.into_iter().next()
         {
-            return (delivery.receipt, delivery.attempt);
+            return delivery;
         }
         assert!(Instant::now() < until, "no message has come");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -69,18 +76,26 @@ fn job(bytes: usize) -> Message {
 
 /// Sends a message as another program, whose headers leave no room in their frame.
 async fn send_full(service: &Service) {
+    let empty = attribute(0);
+    // The server adds its count when it gives the message.
+    send_with(service, |most| most - 40 - frame_size(&empty)).await;
+}
+
+/// Properties with one header of so many bytes.
+fn attribute(bytes: usize) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    let value = AMQPValue::LongString("x".repeat(bytes).into());
+    headers.insert("large".into(), value);
+    BasicProperties::default().with_headers(headers)
+}
+
+/// Sends a message as another program, with a header of so many bytes as the size of a frame asks for.
+async fn send_with(service: &Service, bytes: impl FnOnce(usize) -> usize) {
     let url = service.url();
     let connection = Connection::connect(&url, ConnectionProperties::default());
     let connection = connection.await.unwrap();
-    let with = |bytes: usize| {
-        let mut headers = FieldTable::default();
-        let value = AMQPValue::LongString("x".repeat(bytes).into());
-        headers.insert("large".into(), value);
-        BasicProperties::default().with_headers(headers)
-    };
     let most = usize::try_from(connection.configuration().frame_max()).unwrap();
-    // The server adds its count when it gives the message.
-    let properties = with(most - 40 - frame_size(&with(0)));
+    let properties = attribute(bytes(most));
     let channel = confirming(&connection).await.unwrap();
     let options = BasicPublishOptions::default();
     let sent = channel.basic_publish("".into(), "jobs".into(), options, b"job", properties);
@@ -127,6 +142,81 @@ async fn headers_that_fill_a_frame_do_not_end_the_connection() {
     assert_eq!(has_attribute, [true, false, false, false]);
     assert!(Arc::ptr_eq(&lines.publishing().unwrap(), &line));
     assert!(Arc::ptr_eq(&lines.intake().unwrap(), &intake));
+}
+
+/// Whether the letter has the attribute of its message.
+async fn is_letter_whole(queues: &RabbitQueues) -> bool {
+    let letter = next_of(queues, "jobs-dead", WANT).await;
+    assert_eq!(letter.message.body, "job");
+    let attributes = &letter.message.attributes;
+    let has = |wanted: &str| attributes.iter().any(|(name, _)| name == wanted);
+    assert!(has(DEAD_LETTER_REASON), "{:?}", letter.id);
+    let how = Outcome::Ack;
+    let settled = queues.settle("jobs-dead", &letter.receipt, how).await;
+    settled.unwrap();
+    has("large")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_whose_headers_fill_a_frame_does_not_go_back_to_its_queue() {
+    let service = Service::start(Kind::RabbitMq).await.unwrap();
+    let queues = queues(&service).await;
+    queues.check().await.unwrap();
+    let intake = queues.rabbit.lines.intake().unwrap();
+    send_full(&service).await;
+    let briefly = ReceiveOptions {
+        lease: Duration::from_millis(100),
+        ..WANT
+    };
+    let ended = next_of(&queues, "jobs", briefly).await;
+    assert!(!is_letter_whole(&queues).await);
+    let expired = queues.settle("jobs", &ended.receipt, Outcome::Ack).await;
+    assert_eq!(expired, Err(QueueError::ReceiptExpired));
+    send_full(&service).await;
+    let (receipt, _) = next(&queues).await;
+    queues.give_back("jobs", &receipt).await.unwrap();
+    assert!(!is_letter_whole(&queues).await);
+    assert!(Arc::ptr_eq(&queues.rabbit.lines.intake().unwrap(), &intake));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_letter_leaves_room_in_its_frame_for_the_count_of_the_server() {
+    let service = Service::start(Kind::RabbitMq).await.unwrap();
+    let queues = queues(&service).await;
+    queues.check().await.unwrap();
+    let history = History {
+        enqueued_at_ms: 0,
+        ..History::new(String::new())
+    };
+    for (room, is_whole) in [(20, false), (100, true)] {
+        let letter = dead_letter(job(0), "jobs", 1, "no");
+        let size = frame_size(&stored_message::properties(&letter, &history));
+        send_with(&service, |most| most - room - size).await;
+        let (receipt, _) = next(&queues).await;
+        let reject = Outcome::Reject("no".to_owned());
+        queues.settle("jobs", &receipt, reject).await.unwrap();
+        assert_eq!(is_letter_whole(&queues).await, is_whole, "{room}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_somebody_has_deleted_is_made_again_for_the_next_messages() {
+    let service = Service::start(Kind::RabbitMq).await.unwrap();
+    let queues = queues(&service).await;
+    let send = async || {
+        let jobs = vec![job(1), job(1)];
+        queues.send_many("jobs", jobs).await.unwrap()
+    };
+    assert!(send().await.iter().all(Result::is_ok));
+    let intake = queues.rabbit.lines.intake().unwrap();
+    let channel = intake.connection.create_channel().await.unwrap();
+    let deleted = channel.queue_delete("jobs".into(), QueueDeleteOptions::default());
+    deleted.await.unwrap();
+    let lost = send().await;
+    let is_told = |sent: &Sent| *sent == Err(QueueError::NoSuchQueue);
+    assert!(lost.iter().all(is_told), "{lost:?}");
+    let sent = send().await;
+    assert!(sent.iter().all(Result::is_ok), "{sent:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

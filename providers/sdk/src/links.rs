@@ -61,6 +61,16 @@ struct Wish {
     is_withdrawn: bool,
 }
 
+impl Wish {
+    /// Has the link go. One that was deleted for all stays so: that this process shall do without it
+    /// may come after that.
+    fn go(&mut self, is_withdrawn: bool) {
+        self.number += 1;
+        self.is_withdrawn = is_withdrawn && (self.link.is_some() || self.is_withdrawn);
+        self.link = None;
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     wish: watch::Sender<Wish>,
@@ -245,11 +255,7 @@ impl<P: Provider> Links<P> {
             }
         };
         if let Some(entry) = self.table.lock().get(&key) {
-            entry.wish.send_modify(|wish| {
-                wish.number += 1;
-                wish.link = None;
-                wish.is_withdrawn = is_withdrawn;
-            });
+            entry.wish.send_modify(|wish| wish.go(is_withdrawn));
         }
     }
 
@@ -391,6 +397,27 @@ mod tests {
             host_id: "N0".to_owned(),
             roads: RoadTally::default(),
         }
+    }
+
+    #[test]
+    fn a_link_that_was_deleted_for_all_stays_so_when_it_is_withdrawn() {
+        let mut wish = Wish {
+            number: 1,
+            round: 0,
+            link: Some(Err("a link of a test".into())),
+            is_withdrawn: false,
+        };
+        for (is_withdrawn, expected) in [(true, true), (true, true), (false, false), (true, false)]
+        {
+            wish.go(is_withdrawn);
+            assert_eq!(wish.is_withdrawn, expected);
+            assert!(wish.link.is_none());
+        }
+        assert_eq!(wish.number, 5);
+        // Until it is put again.
+        wish.link = Some(Err("a link of a test".into()));
+        wish.go(true);
+        assert!(wish.is_withdrawn);
     }
 
     #[test]

@@ -10,6 +10,8 @@
     reason = "owns the subjects by which credentials come, and stands in for the peer"
 )]
 
+mod calls;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use tokio::task::JoinSet;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use self::calls::Calls;
 use crate::error::BoxError;
 use crate::link::Unsealer;
 use crate::nats::Renewing;
@@ -37,8 +40,9 @@ const LOOK: Duration = Duration::from_millis(2);
 const LIMIT: Duration = Duration::from_secs(10);
 /// How long the last calls that another connection has taken in may be on their way to it.
 const LAST_CALLS: Duration = Duration::from_secs(1);
-/// How long calls are taken in for a connection that is late.
-const OUTAGE: Duration = Duration::from_secs(60);
+/// How long calls are taken in for a connection that is late. Most callers do not wait for longer, and
+/// other copies of the provider could do what is taken in here.
+const OUTAGE: Duration = Duration::from_secs(10);
 /// How often is looked for that one.
 const LATE_LOOK: Duration = Duration::from_millis(50);
 
@@ -47,6 +51,8 @@ const LATE_LOOK: Duration = Duration::from_millis(50);
 pub(crate) struct Renewal {
     peer: Peer,
     own: RpcPrefix,
+    /// How long calls may take that do not say it.
+    untold: Duration,
     unsealer: Unsealer,
     renewing: Renewing,
     taken: Subject,
@@ -74,6 +80,7 @@ impl Renewal {
         Ok(Self {
             peer: session.peer().clone(),
             own: RpcPrefix::new(session.lattice(), session.id()),
+            untold: session.default_deadline(),
             unsealer,
             renewing,
             taken: subjects.credentials_taken(&xkey).into(),
@@ -143,8 +150,8 @@ impl Renewal {
 
     async fn connect_again(&mut self, nats: &Client) -> Result<(), NotRenewed> {
         let until = Instant::now() + LIMIT;
-        let begun = timeout_at(until, Deputy::begin(&self.renewing, &self.own)).await;
-        let deputy = begun??;
+        let begin = Deputy::begin(&self.renewing, &self.own, self.untold);
+        let mut deputy = timeout_at(until, begin).await??;
         let least = AtomicU64::new(0);
         let done = deputy.during(until, self.reconnect(nats, &least)).await;
         let back = connected(self.peer.clone(), least.into_inner());
@@ -197,33 +204,39 @@ impl From<Elapsed> for NotRenewed {
 /// Another connection that takes in what is called meanwhile.
 struct Deputy {
     client: Client,
-    calls: Subscriber,
+    calls: Calls,
 }
 
 impl Deputy {
-    async fn begin(renewing: &Renewing, own: &RpcPrefix) -> Result<Self, BoxError> {
-        Self::on(renewing.connect().await?, own).await
+    async fn begin(
+        renewing: &Renewing,
+        own: &RpcPrefix,
+        untold: Duration,
+    ) -> Result<Self, BoxError> {
+        Self::on(renewing.connect().await?, own, untold).await
     }
 
     /// It may get calls from now on.
-    async fn on(client: Client, own: &RpcPrefix) -> Result<Self, BoxError> {
+    async fn on(client: Client, own: &RpcPrefix, untold: Duration) -> Result<Self, BoxError> {
         // One of a queue group gets each call, whatever subjects its members listen to.
         let queue = own.queue_group().to_owned();
         let calls = client.queue_subscribe(own.calls(), queue).await?;
+        let calls = Calls::new(calls, untold);
         Ok(Self { client, calls })
     }
 
     /// Stands in while something is done, until a deadline.
     async fn during(
-        &self,
+        &mut self,
         until: Instant,
         work: impl Future<Output = Result<(), BoxError>>,
     ) -> Result<(), NotRenewed> {
+        let client = &self.client;
         let work = async {
-            taken_in(&self.client).await?;
+            taken_in(client).await?;
             work.await
         };
-        Ok(timeout_at(until, work).await??)
+        Ok(self.calls.during(timeout_at(until, work)).await??)
     }
 
     /// Hands on what has come, when all is `done`. What has come is handed on also when that failed, but
@@ -235,7 +248,10 @@ impl Deputy {
         standing_in: &mut JoinSet<()>,
     ) -> Result<(), NotRenewed> {
         if done.is_ok() {
-            self.end().await?;
+            // The new credentials work whatever becomes of those calls.
+            if let Err(error) = self.end().await {
+                tracing::error!(%error, "calls of the meantime may be lost");
+            }
         } else {
             while standing_in.try_join_next().is_some() {}
             standing_in.spawn(self.until_back(back));
@@ -244,8 +260,8 @@ impl Deputy {
     }
 
     /// Stands in until the connection is back.
-    async fn until_back(self, back: impl Future<Output = ()> + Send) {
-        let is_back = timeout(OUTAGE, back).await.is_ok();
+    async fn until_back(mut self, back: impl Future<Output = ()> + Send) {
+        let is_back = self.calls.during(timeout(OUTAGE, back)).await.is_ok();
         match self.end().await {
             Ok(count) if count > 0 && !is_back => tracing::warn!(
                 count,
@@ -257,15 +273,20 @@ impl Deputy {
         }
     }
 
-    /// Hands on what has come, and says how much that is. It was in the hands of nobody yet, so that it
-    /// is not called twice.
+    /// Hands on what has come and is still waited for, and says how much that is. It was in the hands of
+    /// nobody yet, so that it is not called twice.
     async fn end(mut self) -> Result<usize, BoxError> {
         let hand_on = async {
-            let mut count = 0;
-            self.calls.drain().await?;
+            let (mut count, mut late) = (0, 0);
+            self.calls.last().await?;
             while let Some(call) = self.calls.next().await {
-                hand_on(&self.client, call).await?;
-                count += 1;
+                match call.hand_on(&self.client).await? {
+                    true => count += 1,
+                    false => late += 1,
+                }
+            }
+            if late > 0 {
+                tracing::debug!(late, "calls of the meantime came too late to be handed on");
             }
             taken_in(&self.client).await.map(|()| count)
         };
@@ -283,23 +304,6 @@ async fn connected(peer: Peer, least: u64) {
     while connects() < least || peer.confirm(LAST_CALLS).await.is_err() {
         sleep(LATE_LOOK).await;
     }
-}
-
-async fn hand_on(client: &Client, call: Message) -> Result<(), BoxError> {
-    let headers = call.headers.unwrap_or_default();
-    let (subject, payload) = (call.subject, call.payload);
-    match call.reply {
-        Some(reply) => {
-            let sent = client.publish_with_reply_and_headers(subject, reply, headers, payload);
-            sent.await?;
-        }
-        None => {
-            client
-                .publish_with_headers(subject, headers, payload)
-                .await?
-        }
-    }
-    Ok(())
 }
 
 /// Waits until the server has taken in what was sent: it keeps the order of a connection.
@@ -321,9 +325,11 @@ async fn publish(nats: &Client, subject: Subject, payload: Bytes) {
 
 #[cfg(test)]
 mod tests {
+    use async_nats::HeaderMap;
     use lattice_core::{ComponentId, LatticeName};
     use lattice_nats_box::NatsBox;
     use lattice_rpc::PeerConfig;
+    use lattice_rpc::header::{CALL, Terms};
 
     use super::*;
 
@@ -335,7 +341,11 @@ mod tests {
 
     /// One on a connection of its own.
     async fn deputy(nats: &NatsBox) -> Deputy {
-        let deputy = Deputy::on(nats.client().await.unwrap(), &own()).await;
+        deputy_with(nats, SOON).await
+    }
+
+    async fn deputy_with(nats: &NatsBox, untold: Duration) -> Deputy {
+        let deputy = Deputy::on(nats.client().await.unwrap(), &own(), untold).await;
         let deputy = deputy.unwrap();
         taken_in(&deputy.client).await.unwrap();
         deputy
@@ -359,7 +369,7 @@ mod tests {
         work: impl Future<Output = Result<(), BoxError>>,
     ) -> Result<(), NotRenewed> {
         let nats = NatsBox::start().await.unwrap();
-        let deputy = deputy(&nats).await;
+        let mut deputy = deputy(&nats).await;
         call(&nats.client().await.unwrap(), "call").await;
         let callee = nats.client().await.unwrap();
         let mut calls = callee.subscribe(own().calls()).await.unwrap();
@@ -406,5 +416,51 @@ mod tests {
         assert_eq!(next(&mut calls).await.payload, "late");
         let ended = timeout(SOON, standing_in.join_next()).await.unwrap();
         ended.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn credentials_that_work_stay_whatever_becomes_of_the_calls_of_the_meantime() {
+        let nats = NatsBox::start().await.unwrap();
+        let deputy = deputy(&nats).await;
+        // Nothing can be handed on any more.
+        drop(nats);
+        let mut standing_in = JoinSet::new();
+        let done = deputy.end_after(Ok(()), std::future::ready(()), &mut standing_in);
+        assert!(done.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn calls_are_handed_on_with_what_is_left_of_their_time() {
+        let nats = NatsBox::start().await.unwrap();
+        let (untold, wait) = (Duration::from_millis(50), Duration::from_millis(200));
+        let mut deputy = deputy_with(&nats, untold).await;
+        let caller = nats.client().await.unwrap();
+        let subject = || own().invocation("a:b/c", "get");
+        for (terms, payload) in [("left=50", "over"), ("left=60000;turn=3", "in time")] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CALL, terms);
+            let sent = caller.publish_with_headers(subject(), headers, payload.into());
+            sent.await.unwrap();
+        }
+        call(&caller, "untold").await;
+        let work = async {
+            sleep(wait).await;
+            Ok(())
+        };
+        let done = deputy.during(Instant::now() + SOON, work).await;
+        let callee = nats.client().await.unwrap();
+        let mut calls = callee.subscribe(own().calls()).await.unwrap();
+        taken_in(&callee).await.unwrap();
+        let mut standing_in = JoinSet::new();
+        let done = deputy.end_after(done, std::future::ready(()), &mut standing_in);
+        assert!(done.await.is_ok());
+        let handed_on = next(&mut calls).await;
+        assert_eq!(handed_on.payload, "in time");
+        let terms = Terms::of(&handed_on.headers.unwrap()).unwrap();
+        assert!(terms.left.unwrap() <= Duration::from_secs(60) - wait);
+        assert_eq!(terms.turn, Some(3));
+        // None of the others came before.
+        call(&caller, "last").await;
+        assert_eq!(next(&mut calls).await.payload, "last");
     }
 }

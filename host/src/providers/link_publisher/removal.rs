@@ -10,7 +10,7 @@ use std::time::Duration;
 use lattice_core::{Link, ResolvedLink};
 use tokio::time::{Instant, sleep_until};
 
-use super::{APART, LinkId, LinkPublisher};
+use super::{APART, LinkId, LinkPublisher, id_of};
 use crate::providers::delivery::Generation;
 use crate::providers::probe::{Counted, do_answer};
 use crate::providers::send::publish;
@@ -44,6 +44,11 @@ pub(super) struct SaidGone {
     is_surely_gone: bool,
 }
 
+/// The link that is said to be gone.
+fn named(removal: &ResolvedLink) -> Option<LinkId> {
+    Some((removal.key().ok()?, removal.target.clone()))
+}
+
 impl LinkPublisher {
     /// Takes those links back from the process that were left out after it was told of them: before it
     /// loses what they need.
@@ -64,23 +69,36 @@ impl LinkPublisher {
     /// again to this one. Who deletes a link says so at once; that it has left the store comes on another
     /// subscription, and may come later.
     pub(crate) fn deleted(&mut self, gone: &[ResolvedLink]) {
-        let ids = gone.iter();
-        let ids = ids.filter_map(|gone| Some((gone.key().ok()?, gone.target.clone())));
-        let gone: HashSet<LinkId> = ids.collect();
-        let now = Instant::now();
-        let is_own = |told: Instant| now < told + OWN_WITHIN;
-        let is_own = self.removed_at.is_some_and(is_own);
-        if !is_own {
-            self.leaving.retain(|left| !gone.contains(&left.id));
+        let gone: HashSet<LinkId> = gone.iter().filter_map(named).collect();
+        if gone.is_empty() {
+            return;
         }
+        let now = Instant::now();
+        // Whoever has said it, what is told next may not overtake it.
+        self.removed_at = Some(now);
+        let own_said = &self.own_said;
+        let is_own = |id: &LinkId| {
+            own_said
+                .get(id)
+                .is_some_and(|&said| now < said + OWN_WITHIN)
+        };
+        self.leaving
+            .retain(|left| !gone.contains(&left.id) || is_own(&left.id));
         let keys: HashSet<_> = gone.iter().map(|(key, _)| key).collect();
+        let ends = gone.iter().map(|(key, target)| (&key.source, target));
+        let ends: HashSet<_> = ends.collect();
+        // A process of 1.9 forgets all links of two ends for one.
+        let by_ends = self.generation != Generation::Ours;
+        let is_lost = |id: &LinkId| {
+            keys.contains(&id.0) || (by_ends && ends.contains(&(&id.0.source, &id.1)))
+        };
         let by = match self.generation {
             // It does without the link for as short as can be; what is told too much is taken back.
             Generation::Ours => now + APART,
             Generation::Unknown | Generation::Old => now + SEEN_WITHIN,
         };
-        for id in self.tracked.keys().filter(|id| keys.contains(&id.0)) {
-            let is_surely_gone = gone.contains(id) && !is_own;
+        for id in self.tracked.keys().filter(|&id| is_lost(id)) {
+            let is_surely_gone = gone.contains(id) && !is_own(id);
             let said = SaidGone { by, is_surely_gone };
             self.said_gone.insert(id.clone(), said);
         }
@@ -92,6 +110,16 @@ impl LinkPublisher {
         let due = self.said_gone.iter().filter(|(_, said)| said.by <= now);
         let due: HashSet<LinkId> = due.map(|(id, _)| id.clone()).collect();
         self.said_gone.retain(|id, _| !due.contains(id));
+        for id in &due {
+            // The process may miss it. One that it was not told is told of anyway when it can be.
+            if self.tracked.get(id).is_some_and(|t| t.told.is_some()) {
+                self.note(id.clone());
+            }
+        }
+        if self.is_away() {
+            // All is told again when the host is back.
+            return;
+        }
         for told in self.standing(|id| due.contains(id)) {
             self.tell(&told).await;
         }
@@ -119,6 +147,7 @@ impl LinkPublisher {
     /// Tells of links that are gone for so long that nobody else will.
     pub(super) async fn tell_left(&mut self) {
         let now = Instant::now();
+        self.own_said.retain(|_, said| now < *said + OWN_WITHIN);
         let over = self.leaving.partition_point(|left| left.by <= now);
         let over = self.leaving.drain(..over);
         let over = over.map(|left| (left.id, left.link)).collect();
@@ -155,6 +184,10 @@ impl LinkPublisher {
             Generation::Unknown | Generation::Ours => 1,
         };
         let is_shared = self.do_answer(least, Counted::Anonymous).await;
+        let links = match self.generation {
+            Generation::Ours => self.put_off_returned(links),
+            Generation::Unknown | Generation::Old => links,
+        };
         for (id, _) in &links {
             // From now on it may be lost.
             self.note(id.clone());
@@ -184,6 +217,21 @@ impl LinkPublisher {
                  1.9 generation, and other processes with its id run"
             ),
         }
+    }
+
+    /// Puts off those that were put again since the last comparison: a process of ours takes them as
+    /// changed ones. One of which it may not be told is taken away after that all the same.
+    fn put_off_returned(&mut self, links: Vec<(LinkId, Link)>) -> Vec<(LinkId, Link)> {
+        let there = self.deps.links.of(&self.id);
+        let there: HashSet<LinkId> = there.iter().filter_map(id_of).collect();
+        let has_returned =
+            |(id, _): &(LinkId, Link)| there.contains(id) && !self.tracked.contains_key(id);
+        let (returned, gone): (Vec<_>, Vec<_>) = links.into_iter().partition(has_returned);
+        let by = Instant::now() + SAID_WITHIN;
+        let returned = returned.into_iter();
+        let returned = returned.map(|(id, link)| Leaving { id, link, by });
+        self.leaving.extend(returned);
+        gone
     }
 
     /// Has a process of the old generation forget links of which it is told anew, since it would
@@ -269,7 +317,9 @@ impl LinkPublisher {
         self.apart().await;
         let removal = ResolvedLink::removal(link);
         publish(&self.deps.nats, &self.subjects.link_delete(), &removal).await;
-        self.removed_at = Some(Instant::now());
+        let now = Instant::now();
+        self.removed_at = Some(now);
+        self.own_said.extend(named(&removal).map(|id| (id, now)));
     }
 
     /// Tells a process of ours, and no other, to do without a link.

@@ -3,6 +3,7 @@
 use async_nats::{Message, StatusCode, Subject};
 use bytes::Bytes;
 use lattice_codec::Path;
+use lattice_core::text::clipped_line;
 
 use super::budget::Exhausted;
 use super::channel::Refused;
@@ -151,8 +152,8 @@ impl Exchange {
             409 | 499 => CallError::Incomplete { subject },
             code => {
                 // Anybody may have written it who knows the subject.
-                let text = description.unwrap_or("no description").chars();
-                let text: String = text.take(LONGEST_DESCRIPTION).collect();
+                let text = description.unwrap_or("no description");
+                let text = clipped_line(text, LONGEST_DESCRIPTION);
                 CallError::Protocol(format!("NATS status {code} ({text})"))
             }
         }

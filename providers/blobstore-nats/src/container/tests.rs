@@ -9,7 +9,6 @@ use lattice_provider_sdk::blobstore::{BlobSettings, Upload};
 
 use super::*;
 use crate::consumer::Messages;
-use crate::tidy::PORTION;
 use crate::{draft, reading};
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -106,7 +105,7 @@ async fn data_that_are_an_object_by_the_time_they_would_be_purged_are_kept() {
     let sent = container.writing.publish(subject, "half".into()).await;
     sent.unwrap().await.unwrap();
     let old = HashSet::from([meta.info.nuid.clone(), "left".to_owned()]);
-    assert_eq!(container.purge_unused(old).await.unwrap(), 1);
+    assert_eq!(container.purge_unused(old, WAIT).await.unwrap(), 1);
     assert_eq!(container.count("left").await.unwrap(), 0);
     assert_eq!(container.count(&meta.info.nuid).await.unwrap(), 1);
 }
@@ -123,14 +122,14 @@ async fn questions(server: &NatsBox) -> Subscriber {
     questions
 }
 
-#[tokio::test]
-async fn what_objects_have_is_looked_at_anew_before_each_portion_is_purged() {
+/// How many of `all` leftovers are purged after each look that counts for `fresh`.
+async fn portions(all: usize, fresh: Duration) -> Vec<usize> {
     let (server, container) = container().await;
     let mut questions = questions(&server).await;
-    let left = (0..=PORTION).map(|number| number.to_string()).collect();
-    assert_eq!(container.purge_unused(left).await.unwrap(), PORTION + 1);
+    let left = (0..all).map(|number| number.to_string()).collect();
+    assert_eq!(container.purge_unused(left, fresh).await.unwrap(), all);
     let mut portions: Vec<usize> = Vec::new();
-    while portions.iter().sum::<usize>() <= PORTION {
+    while portions.iter().sum::<usize>() < all {
         let question = tokio::time::timeout(WAIT, questions.next()).await;
         let subject = question.unwrap().unwrap().subject;
         if subject.starts_with("$JS.API.CONSUMER.CREATE.") {
@@ -139,7 +138,14 @@ async fn what_objects_have_is_looked_at_anew_before_each_portion_is_purged() {
             *portions.last_mut().unwrap() += 1;
         }
     }
-    assert_eq!(portions, [PORTION, 1]);
+    portions
+}
+
+#[tokio::test]
+async fn what_objects_have_is_looked_at_anew_when_the_last_look_was_long_ago() {
+    assert_eq!(portions(3, Duration::ZERO).await, [1, 1, 1]);
+    // However many there are.
+    assert_eq!(portions(300, Duration::MAX).await, [300]);
 }
 
 #[tokio::test]

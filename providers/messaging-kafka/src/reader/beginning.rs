@@ -125,6 +125,17 @@ pub(super) fn store(
     }
 }
 
+/// Whether brokers may not let us use the group. Where they do not even say who coordinates it the library
+/// goes on asking, until it took too long.
+pub(super) fn may_lack_group(error: &BoxError) -> bool {
+    use RDKafkaErrorCode as Code;
+    let told: Option<&KafkaError> = error.downcast_ref();
+    matches!(
+        told.and_then(KafkaError::rdkafka_error_code),
+        Some(Code::GroupAuthorizationFailed | Code::OperationTimedOut)
+    )
+}
+
 /// Whether a position is refused since the group has members.
 fn is_of_others(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;

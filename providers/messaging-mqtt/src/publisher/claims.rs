@@ -31,8 +31,11 @@ const HEARD_WITHIN: Duration = Duration::from_millis(500);
 const TAKEN_AFTER: Duration = Duration::from_secs(10);
 /// How long it may take until a copy hears what it has asked itself.
 const ECHOED_WITHIN: Duration = Duration::from_secs(2);
-/// How long after that the others may take to answer.
+/// How long after that the others may take to answer, at least and at most: that many times as long as the
+/// question took to come back.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(300);
+const ANSWERED_AT_LAST: Duration = Duration::from_secs(2);
+const LONGER: u32 = 3;
 /// What is behind the topic of claims where copies ask; one level, so that what lets a user at the one
 /// lets it at the other.
 const TALK: &str = ".held";
@@ -108,12 +111,16 @@ impl Known {
 pub(super) struct Claims(HashMap<String, Known>);
 
 impl Claims {
-    /// The topics of those that are still watched.
-    pub(super) fn topics(&mut self) -> Vec<String> {
-        let is_watched = |_: &String, known: &mut Known| known.claimed.receiver_count() > 0;
-        self.0.retain(is_watched);
-        let both = |topic: &String| [topic.clone(), format!("{topic}{TALK}")];
-        self.0.keys().flat_map(both).collect()
+    /// What there is to hear.
+    pub(super) fn topics(&self) -> Vec<String> {
+        self.0.keys().flat_map(|topic| both(topic)).collect()
+    }
+
+    /// Begins to watch a session, and forgets those that nobody watches any more.
+    fn watch(&mut self, topic: &str) -> (watch::Receiver<Option<Instant>>, watch::Receiver<()>) {
+        self.0.retain(|_, known| known.claimed.receiver_count() > 0);
+        let known = self.known(topic);
+        (known.claimed.subscribe(), known.released.subscribe())
     }
 
     /// Notes what a copy says on a topic; returns what is to be answered.
@@ -174,6 +181,30 @@ fn said(topic: String, body: String) -> Outbound {
     }
 }
 
+/// The topics of one session.
+fn both(topic: &str) -> [String; 2] {
+    [topic.to_owned(), format!("{topic}{TALK}")]
+}
+
+/// Waits until somebody says that the session is held, or everybody has had the time to; it was asked then.
+async fn all_said(
+    answer: &mut watch::Receiver<Answer>,
+    asked: Instant,
+) -> Result<(), MessagingError> {
+    let echo = answer.wait_for(|answer| *answer != Answer::Nothing);
+    if timeout(ECHOED_WITHIN, echo).await.is_err() {
+        return Err(MessagingError::other(
+            "what is published to `lattice/sessions/+` does not arrive there: the MQTT broker has to \
+             let this provider publish and subscribe",
+        ));
+    }
+    // Where the way to the broker and back is long, so is that of an answer.
+    let within = (asked.elapsed() * LONGER).clamp(ANSWERED_WITHIN, ANSWERED_AT_LAST);
+    let held = answer.wait_for(|answer| *answer == Answer::Held);
+    let _ = timeout(within, held).await;
+    Ok(())
+}
+
 /// The claims of one session, this copy's and those of the others.
 pub(crate) struct Claim {
     publisher: Arc<Shared<Publisher>>,
@@ -196,12 +227,8 @@ impl Claim {
     /// Begins to hear of the session of that name.
     pub(crate) fn new(publisher: &Arc<Shared<Publisher>>, session: &str) -> Self {
         let topic = topic_of(session);
-        let (heard, released) = {
-            let mut claims = publisher.claims.lock();
-            let known = claims.known(&topic);
-            (known.claimed.subscribe(), known.released.subscribe())
-        };
-        publisher.hear();
+        let (heard, released) = publisher.claims.lock().watch(&topic);
+        publisher.hear(&both(&topic));
         Self {
             publisher: Arc::clone(publisher),
             topic,
@@ -227,16 +254,9 @@ impl Claim {
         let mark = format!("{before}{}.{number}", self.publisher.id);
         let mut answer = self.publisher.claims.lock().ask(&self.topic, &mark);
         let question = said(format!("{}{TALK}", self.topic), mark.clone());
+        let asked = Instant::now();
         self.publisher.publish(question).await?;
-        let echo = answer.wait_for(|answer| *answer != Answer::Nothing);
-        if timeout(ECHOED_WITHIN, echo).await.is_err() {
-            return Err(MessagingError::other(
-                "what is published to `lattice/sessions/+` does not arrive there: the MQTT broker has to \
-                 let this provider publish and subscribe",
-            ));
-        }
-        let held = answer.wait_for(|answer| *answer == Answer::Held);
-        let _ = timeout(ANSWERED_WITHIN, held).await;
+        all_said(&mut answer, asked).await?;
         Ok(self.publisher.claims.lock().decide(&self.topic, &mark))
     }
 
@@ -368,14 +388,35 @@ mod tests {
         assert!(!is_answered(&claims, "2"));
     }
 
+    #[tokio::test]
+    async fn who_holds_a_session_may_take_longer_to_say_so_where_the_broker_is_slow() {
+        let (answers, mut heard) = watch::channel(Answer::Nothing);
+        let asked = Instant::now();
+        tokio::spawn(async move {
+            for (pause, answer) in [(400, Answer::Nobody), (500, Answer::Held)] {
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+                answers.send_replace(answer);
+            }
+        });
+        all_said(&mut heard, asked).await.unwrap();
+        assert_eq!(*heard.borrow(), Answer::Held);
+    }
+
+    #[test]
+    fn a_session_that_nobody_watches_is_forgotten() {
+        let mut claims = Claims::default();
+        drop(claims.watch("lattice/sessions/gone"));
+        let _watched = claims.watch(TOPIC);
+        assert_eq!(claims.topics(), [TOPIC, ASKED]);
+    }
+
     #[test]
     fn a_question_is_no_claim() {
         let mut claims = Claims::default();
-        let heard = claims.known(TOPIC).claimed.subscribe();
+        let (heard, _released) = claims.watch(TOPIC);
         let _none = claims.heard(ASKED, b"1");
         assert_eq!(*heard.borrow(), None);
         let _none = claims.heard(TOPIC, b"another");
         assert!(heard.borrow().is_some());
-        assert_eq!(claims.topics(), [TOPIC, ASKED]);
     }
 }

@@ -76,23 +76,21 @@ impl Waiting {
         self.checked.send_replace(());
     }
 
-    /// The broker has taken subscriptions or not: the first is that to answers.
+    /// The broker has taken subscriptions or not: the first of a connection is that to answers, alone.
     pub(super) fn subscribed(&mut self, ack: &SubAck) {
-        let is_taken = |code: &&_| matches!(code, SubscribeReasonCode::Success(_));
         let mut codes = ack.return_codes.iter();
-        let answers = codes.next();
-        if let Some(code) = codes.find(|code| !is_taken(code)) {
+        let refused = codes.find(|code| !matches!(code, SubscribeReasonCode::Success(_)));
+        let is_first = self.heard.borrow().is_none();
+        if is_first {
+            let told = refused.map_or(Ok(()), |code| Err(format!("{code:?}")));
+            self.heard.send_replace(Some(told));
+        } else if let Some(code) = refused {
             tracing::warn!(
                 ?code,
                 "the MQTT broker does not let copies of this provider tell each other on \
                  `lattice/sessions/+` who has a session"
             );
         }
-        let told = match answers {
-            Some(code) if !is_taken(&code) => Err(format!("{code:?}")),
-            _ => Ok(()),
-        };
-        self.heard.send_replace(Some(told));
     }
 
     /// Takes a place behind those that were handed over before.
@@ -161,6 +159,8 @@ impl Drop for Asked {
 
 #[cfg(test)]
 mod tests {
+    use rumqttc::v5::mqttbytes::QoS;
+
     use super::*;
 
     #[test]
@@ -176,6 +176,27 @@ mod tests {
         assert!(one.try_recv().is_err());
         waiting.disconnected();
         assert_eq!(one.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+    }
+
+    #[test]
+    fn the_first_subscription_of_a_connection_is_that_to_answers() {
+        let mut waiting = Waiting::default();
+        let heard = waiting.heard();
+        let ack = |code| SubAck {
+            pkid: 1,
+            return_codes: vec![code],
+            properties: None,
+        };
+        let taken = ack(SubscribeReasonCode::Success(QoS::AtLeastOnce));
+        let refused = ack(SubscribeReasonCode::NotAuthorized);
+        waiting.subscribed(&taken);
+        waiting.subscribed(&refused);
+        assert_eq!(*heard.borrow(), Some(Ok(())));
+        waiting.disconnected();
+        assert_eq!(*heard.borrow(), None);
+        waiting.subscribed(&refused);
+        waiting.subscribed(&taken);
+        assert_eq!(*heard.borrow(), Some(Err("NotAuthorized".to_owned())));
     }
 
     #[test]

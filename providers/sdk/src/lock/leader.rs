@@ -192,6 +192,17 @@ fn has_stopped(error: &CallError) -> bool {
     }
 }
 
+/// Whether an attempt that failed so may have taken effect.
+fn may_have_taken(error: &LockError) -> bool {
+    match error {
+        LockError::AccessDenied | LockError::InvalidName(_) | LockError::InvalidTtl(_) => false,
+        LockError::Held(_)
+        | LockError::NotHeld
+        | LockError::Unavailable(_)
+        | LockError::Other(_) => true,
+    }
+}
+
 impl<B: Locks> Candidate<B> {
     async fn run(self) {
         let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
@@ -236,6 +247,7 @@ impl<B: Locks> Candidate<B> {
                         Ok(Some(Leadership::new(claim, asked, kept)))
                     }
                     Err(error) => {
+                        self.trouble.note(Some(&error));
                         self.give_back(&claim).await;
                         Err(error)
                     }
@@ -246,7 +258,11 @@ impl<B: Locks> Candidate<B> {
                 Ok(None)
             }
             Some(Err(error)) => {
-                self.forgo(&claim).await;
+                // Before anything is given back, which takes a while.
+                self.trouble.note(Some(&error));
+                if may_have_taken(&error) {
+                    self.forgo(&claim).await;
+                }
                 Err(error)
             }
             None => {

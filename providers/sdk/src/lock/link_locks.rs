@@ -21,6 +21,8 @@ const SPARE: Duration = Duration::from_millis(250);
 /// How often, and from which pause on, an abandoned claim is released.
 const ABANDON_TRIES: usize = 4;
 const ABANDON_PAUSE: Duration = Duration::from_millis(100);
+/// How long a release may take where the link is closed.
+const LAST_RELEASE: Duration = Duration::from_secs(1);
 
 /// What became of an acquisition. Who takes it in says so, since it may be dropped unread.
 type Outcome = (Result<Granted, LockError>, oneshot::Sender<()>);
@@ -207,18 +209,29 @@ pub(super) async fn abandon<B: Locks>(
 ) {
     let mut backoff = Backoff::new(ABANDON_PAUSE, Duration::from_secs(2));
     for tries in 1..=ABANDON_TRIES {
-        let released = backend.release(claim).await;
+        let released = tokio::select! {
+            biased;
+            released = backend.release(claim) => released,
+            () = over(closed) => Err(LockError::unavailable("no answer came before the end")),
+        };
         let is_last = tries == ABANDON_TRIES || (tries > 1 && closed.is_cancelled());
         match released {
             Ok(()) => return,
-            Err(LockError::NotHeld) if is_sure || is_last => return,
+            Err(LockError::NotHeld) if is_sure => return,
             Err(LockError::NotHeld) => {}
             Err(error) => tracing::debug!(error = error.text(), "could not give a lock back"),
         }
-        if tries < ABANDON_TRIES {
-            tokio::time::sleep(backoff.delay()).await;
+        if is_last {
+            return;
         }
+        tokio::time::sleep(backoff.delay()).await;
     }
+}
+
+/// Ends some time after the link was closed.
+async fn over(closed: &CancellationToken) {
+    closed.cancelled().await;
+    tokio::time::sleep(LAST_RELEASE).await;
 }
 
 /// When a wait ends: early enough for an answer before the deadline.

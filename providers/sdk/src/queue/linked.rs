@@ -1,10 +1,13 @@
 //! The queues behind one link, with what the link says of them.
 
+mod burials;
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
+use self::burials::Burials;
 use super::backend::{Delivery, Depth, Message, Outcome, QueueError, Queues, ReceiveOptions, Sent};
 use super::checks;
 use super::names::Names;
@@ -28,7 +31,8 @@ const HANDLER_ATTEMPTS: u32 = 5;
 /// messages that were delivered too often go to the dead-letter queue.
 #[derive(Debug)]
 pub struct Linked<B> {
-    queues: B,
+    queues: Arc<B>,
+    burials: Burials,
     names: Names,
     holder: Holder,
     lease: Duration,
@@ -58,7 +62,8 @@ impl<B: Queues> Linked<B> {
         let longest = u64::try_from(B::LONGEST_LEASE.as_millis()).unwrap_or(u64::MAX);
         let longest = longest.min(LONGEST_LEASE_MS);
         Ok(Self {
-            queues,
+            queues: Arc::new(queues),
+            burials: Burials::new(),
             names: Names::read(settings, link)?,
             holder: Holder::of(link),
             lease: settings.millis("lease_ms", LEASE, 1..=longest)?,
@@ -158,7 +163,7 @@ impl<B: Queues> Linked<B> {
             let want = ReceiveOptions { max, wait, lease };
             let got = self.queues.receive(&queue, want).await?;
             let came = !got.is_empty();
-            let kept = self.without_the_dead(&queue, got, deadline).await;
+            let kept = self.without_the_dead(&queue, (got, lease), deadline).await;
             // When all that came were dead there may be others that are alive.
             if kept.is_empty() && came && Instant::now() < until {
                 continue;
@@ -172,36 +177,21 @@ impl<B: Queues> Linked<B> {
     async fn without_the_dead(
         &self,
         queue: &str,
-        got: Vec<Delivery>,
+        (got, lease): (Vec<Delivery>, Duration),
         deadline: Instant,
     ) -> Vec<Delivery> {
         let (dead, alive): (Vec<_>, Vec<_>) = got
             .into_iter()
             .partition(|delivery| self.is_spent(queue, delivery.attempt));
-        let mut moves = Vec::with_capacity(dead.len());
-        for delivery in &dead {
-            moves.push(self.bury(queue, delivery));
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if timeout(left / 2, join_all(moves)).await.is_err() {
-            // They come again when their leases end.
-            tracing::warn!(queue, "moving messages to the dead letters took too long");
+        if !dead.is_empty() {
+            let now = Instant::now();
+            let until = now + deadline.saturating_duration_since(now) / 2;
+            let moved = self
+                .burials
+                .wait_for(&self.queues, queue, (dead, lease), until);
+            moved.await;
         }
         alive
-    }
-
-    async fn bury(&self, queue: &str, delivery: &Delivery) {
-        let rejected = Outcome::Reject(spent(delivery.attempt));
-        let done = self.end_lease(queue, &delivery.receipt, rejected).await;
-        if let Err(error) = done {
-            let (id, error) = (&delivery.id, error.text());
-            tracing::warn!(
-                queue,
-                id,
-                error,
-                "could not move a message to the dead letters"
-            );
-        }
     }
 
     /// Whether a delivery is one too many.
@@ -438,6 +428,21 @@ pub(crate) mod tests {
             assert!(Instant::now() < deadline, "nobody waits any more");
             assert_eq!(linked.queues().ends.lock().len(), moved);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_dead_are_moved_once_however_long_that_takes() {
+        let queues = Noted {
+            slow: Duration::from_secs(1),
+            ..Noted::default()
+        };
+        let linked = with_many_dead(queues);
+        let deadline = Instant::now() + WAY_BACK;
+        let got = linked.receive(ALIVE, (100, 0), None, deadline).await;
+        assert_eq!(got.unwrap().len(), 1);
+        // Nobody waits for them any more.
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!(linked.queues().ends.lock().len(), 40);
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ impl<B: Backend> Linked<B> {
         work: Query<'_>,
         until: Instant,
     ) -> Result<(Page, Run<B::Session>), SqlError> {
-        // Later it has taken effect, and must not be answered as if it had not.
+        // So that nothing is done in vain.
         drop(self.place_for_cursor()?);
         let statement = work.statement;
         let can_be_undone = statement.can_be_undone();
@@ -29,22 +29,60 @@ impl<B: Backend> Linked<B> {
         };
         let mut run = Run::new(self.backend.connect(db, purpose, until).await?);
         let done = match can_be_undone {
-            true => write_and_commit(&mut run, work, until).await,
-            false => write_at_once(&mut run, work, until).await,
+            true => self.write_and_commit(&mut run, work, until).await,
+            false => self.write_at_once(&mut run, work, until).await,
         };
         match done {
             Ok(page) => {
                 run.release();
-                if !page.is_last
-                    && let Ok(place) = self.place_for_cursor()
-                {
-                    run.occupy(place);
-                }
                 Ok((page, run))
             }
             Err(error) if can_be_undone => Err(undone(run, error).await),
             Err(error) => Err(error),
         }
+    }
+
+    async fn write_and_commit(
+        &self,
+        run: &mut Run<B::Session>,
+        work: Query<'_>,
+        until: Instant,
+    ) -> Result<Page, SqlError> {
+        let page = work.run(run, until).await?;
+        if !run.take_in(until).await? {
+            let why = too_long();
+            return Err(SqlError::invalid(format!(
+                "{why}, so it was undone; begin a transaction and fetch them all before it is committed"
+            )));
+        }
+        if !page.is_last {
+            // Later it has taken effect, and must not be answered as if it had not.
+            run.occupy(self.place_for_cursor()?);
+        }
+        run.session()?.control(Control::Commit, until).await?;
+        Ok(page)
+    }
+
+    /// For a statement that takes no transaction around it.
+    async fn write_at_once(
+        &self,
+        run: &mut Run<B::Session>,
+        work: Query<'_>,
+        until: Instant,
+    ) -> Result<Page, SqlError> {
+        // Taken whether or not there will be rows for it: nothing can be refused later.
+        let place = self.place_for_cursor()?;
+        let page = work.run(run, until).await?;
+        if !run.take_in(until).await? {
+            return Err(SqlError::other(format!(
+                "{}; it took effect, and must not be run again for its rows",
+                too_long()
+            )));
+        }
+        if !page.is_last {
+            run.occupy(place);
+        }
+        Ok(page)
     }
 }
 
@@ -52,38 +90,6 @@ impl<B: Backend> Linked<B> {
 pub(super) async fn undone<S: Session>(run: Run<S>, error: SqlError) -> SqlError {
     undo_after(&error, Holding::Transaction, run).await;
     error
-}
-
-async fn write_and_commit<S: Session>(
-    run: &mut Run<S>,
-    work: Query<'_>,
-    until: Instant,
-) -> Result<Page, SqlError> {
-    let page = work.run(run, until).await?;
-    if !run.take_in(until).await? {
-        let why = too_long();
-        return Err(SqlError::invalid(format!(
-            "{why}, so it was undone; begin a transaction and fetch them all before it is committed"
-        )));
-    }
-    run.session()?.control(Control::Commit, until).await?;
-    Ok(page)
-}
-
-/// For a statement that takes no transaction around it.
-async fn write_at_once<S: Session>(
-    run: &mut Run<S>,
-    work: Query<'_>,
-    until: Instant,
-) -> Result<Page, SqlError> {
-    let page = work.run(run, until).await?;
-    match run.take_in(until).await? {
-        true => Ok(page),
-        false => Err(SqlError::other(format!(
-            "{}; it took effect, and must not be run again for its rows",
-            too_long()
-        ))),
-    }
 }
 
 fn too_long() -> String {

@@ -1,7 +1,7 @@
 //! Signed requests.
 
 use bytes::{Bytes, BytesMut};
-use http::header::HeaderName;
+use http::header::{CONTENT_LENGTH, HeaderName};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use time::OffsetDateTime;
@@ -103,12 +103,16 @@ impl AwsClient {
         if !Refusal::may_be(answer.status()) {
             return Ok(answer);
         }
-        let (head, body) = answer.into_parts();
+        let (mut head, body) = answer.into_parts();
         let (body, is_whole) = self.read(body).await;
         let others = match is_whole {
             true => self.others(&keys, head.status, &body).await,
             // What is missing may say that it is not the keys.
-            false => None,
+            false => {
+                // The body is shorter than that.
+                head.headers.remove(CONTENT_LENGTH);
+                None
+            }
         };
         let Some(keys) = others else {
             return Ok(Response::from_parts(head, Answer::read(body)));
@@ -354,10 +358,61 @@ mod tests {
             let request = Request::get(&url).body(Bytes::new()).unwrap();
             let answer = client.send(request).await.unwrap();
             assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+            assert_eq!(answer.headers().get(CONTENT_LENGTH), None);
             let told = answer.into_body().collect().await.unwrap().to_bytes();
             assert_eq!(told, text.as_bytes()[..text.len().min(REFUSAL)]);
             assert_eq!(lent.load(Ordering::SeqCst), 1, "{length} {stays}");
         }
+    }
+
+    /// Keys that were lent, where they are from, and who lends more.
+    async fn lent() -> (AwsKeys, KeySource, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/keys", listener.local_addr().unwrap());
+        let source = KeySource::new(Origin::Container { url, token: None }, http());
+        let (keys, ()) = tokio::join!(source.keys(), lend(&listener, "first"));
+        (keys.unwrap(), source, listener)
+    }
+
+    /// Answers one request for keys.
+    async fn lend(listener: &TcpListener, id: &str) {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut head = [0; 2048];
+        let read = client.read(&mut head).await.unwrap();
+        assert!(head[..read].starts_with(b"GET /keys "));
+        let keys = format!("{{\"AccessKeyId\":\"{id}\",\"SecretAccessKey\":\"s\"}}");
+        let answer = said("200 OK", keys.len(), &keys);
+        client.write_all(answer.as_bytes()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_silent_lender_because_a_request_of_another_was_refused() {
+        const AT_ONCE: Duration = Duration::from_secs(1);
+        let (first, source, listener) = lent().await;
+        let mut refused = Box::pin(source.instead_of(&first, Refusal::Silent));
+        // It is asked, and stays silent.
+        let _asked = tokio::select! {
+            found = &mut refused => panic!("nobody was asked: {found:?}"),
+            asked = listener.accept() => asked.unwrap(),
+        };
+        let keys = tokio::time::timeout(AT_ONCE, source.keys()).await;
+        assert_eq!(keys.unwrap().unwrap(), first);
+        // Who gave up has asked all the same.
+        drop(refused);
+        let again = source.instead_of(&first, Refusal::Silent);
+        assert_eq!(tokio::time::timeout(AT_ONCE, again).await, Ok(None));
+    }
+
+    #[tokio::test]
+    async fn who_is_refused_while_keys_are_lent_anew_gets_them_too() {
+        let (first, source, listener) = lent().await;
+        let (one, other, ()) = tokio::join!(
+            source.instead_of(&first, Refusal::Keys),
+            source.instead_of(&first, Refusal::Keys),
+            lend(&listener, "second"),
+        );
+        assert_eq!(one.unwrap().id, "second");
+        assert_eq!(other.unwrap().id, "second");
     }
 
     #[tokio::test(start_paused = true)]

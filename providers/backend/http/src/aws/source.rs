@@ -74,6 +74,9 @@ pub struct KeySource {
     origin: Origin,
     http: HttpBackend,
     lent: Mutex<Lent>,
+    /// Held while others are asked for because a service refused these. Who still has good ones
+    /// does not wait for it.
+    renewing: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -93,6 +96,7 @@ impl KeySource {
             origin,
             http,
             lent: Mutex::default(),
+            renewing: Mutex::default(),
         }
     }
 
@@ -138,21 +142,33 @@ impl KeySource {
             Refusal::Keys => PAUSE,
             Refusal::Silent => SILENT_PAUSE,
         };
+        let _turn = self.renewing.lock().await;
         let mut lent = self.lent.lock().await;
         let is_due = lent.renewed.is_none_or(|at| at.elapsed() >= pause);
         // Another request may have brought others meanwhile.
         if is_due && lent.keys.as_ref() == Some(refused) {
-            let found = match &self.origin {
-                Origin::Fixed(keys) => keys.by_now().await,
-                // The refusal says more than why there are no others.
-                origin => ask(&self.http, origin).await.ok(),
-            };
+            // Said before, as the caller may give up while it waits.
             lent.renewed = Some(Instant::now());
-            if let Some(keys) = found {
+            drop(lent);
+            let found = tokio::time::timeout(LENDER_LIMIT, self.others()).await;
+            lent = self.lent.lock().await;
+            // Said after, so that those who waited for their turn do not wait for a lender too.
+            lent.renewed = Some(Instant::now());
+            if let Ok(Some(keys)) = found
+                && lent.keys.as_ref() == Some(refused)
+            {
                 lent.keys = Some(keys);
             }
         }
         lent.keys.clone().filter(|keys| keys != refused)
+    }
+
+    async fn others(&self) -> Option<AwsKeys> {
+        match &self.origin {
+            Origin::Fixed(keys) => keys.by_now().await,
+            // The refusal says more than why there are no others.
+            origin => ask(&self.http, origin).await.ok(),
+        }
     }
 }
 

@@ -19,8 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Free {
     /// How often one that is asked for is released before it is got, without a word.
     late: usize,
-    /// Whether asking fails then, rather than waits.
-    fails: bool,
+    /// How asking fails then, if it does not wait.
+    fails: Option<fn() -> LockError>,
+    /// Whether a release never comes to an end.
+    is_stuck: bool,
     asked: Notify,
     released: AtomicUsize,
 }
@@ -28,8 +30,8 @@ struct Free {
 impl Locks for Free {
     async fn acquire(&self, _: &Claim, ttl: Duration, _: Instant) -> Result<Granted, LockError> {
         self.asked.notify_one();
-        if self.fails {
-            return Err(LockError::unavailable("no answer came"));
+        if let Some(error) = self.fails {
+            return Err(error());
         }
         if self.late > 0 {
             std::future::pending::<()>().await;
@@ -42,7 +44,11 @@ impl Locks for Free {
     }
 
     async fn release(&self, _: &Claim) -> Result<(), LockError> {
-        match self.released.fetch_add(1, Ordering::Relaxed) < self.late {
+        let before = self.released.fetch_add(1, Ordering::Relaxed);
+        if self.is_stuck {
+            std::future::pending::<()>().await;
+        }
+        match before < self.late {
             true => Err(LockError::NotHeld),
             false => Ok(()),
         }
@@ -188,13 +194,70 @@ async fn an_office_that_is_won_long_after_the_attempt_has_failed_is_given_up() {
     let stop = CancellationToken::new();
     let late = Free {
         late: 2,
-        fails: true,
+        fails: Some(no_answer),
         ..Free::default()
     };
     let candidate = candidate(late, peer(&nats).await, &stop);
     let won = tokio::time::timeout(PATIENCE, candidate.win()).await;
     assert!(won.unwrap().is_err());
     assert_eq!(candidate.locks.released.load(Ordering::Relaxed), 3);
+}
+
+fn no_answer() -> LockError {
+    LockError::unavailable("no answer came")
+}
+
+#[tokio::test]
+async fn what_keeps_a_campaign_from_its_work_is_told_before_anything_is_given_back() {
+    let nats = NatsBox::start().await.unwrap();
+    let stop = CancellationToken::new();
+    let stuck = Free {
+        fails: Some(no_answer),
+        is_stuck: true,
+        ..Free::default()
+    };
+    let candidate = candidate(stuck, peer(&nats).await, &stop);
+    let released = async {
+        while candidate.locks.released.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let first = async {
+        tokio::select! {
+            _ = candidate.win() => panic!("it was released at once"),
+            () = released => {}
+        }
+    };
+    tokio::time::timeout(PATIENCE, first).await.unwrap();
+    assert_eq!(candidate.trouble.what().unwrap(), "no answer came");
+}
+
+#[tokio::test]
+async fn nothing_is_given_back_where_an_attempt_cannot_have_taken_effect() {
+    let nats = NatsBox::start().await.unwrap();
+    let stop = CancellationToken::new();
+    let denied = Free {
+        fails: Some(|| LockError::AccessDenied),
+        ..Free::default()
+    };
+    let candidate = candidate(denied, peer(&nats).await, &stop);
+    let won = candidate.win().await;
+    assert!(matches!(won, Err(LockError::AccessDenied)));
+    assert_eq!(candidate.locks.released.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_campaign_ends_in_time_where_nothing_can_be_given_back() {
+    let nats = NatsBox::start().await.unwrap();
+    let stop = CancellationToken::new();
+    let stuck = Free {
+        is_stuck: true,
+        ..Free::default()
+    };
+    let candidate = candidate(stuck, peer(&nats).await, &stop);
+    stop.cancel();
+    let won = tokio::time::timeout(PATIENCE, candidate.win()).await;
+    assert!(won.unwrap().unwrap().is_none());
 }
 
 fn remote(code: &str) -> CallError {
