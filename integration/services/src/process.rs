@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
@@ -101,19 +101,36 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
+        // Some start children in groups of their own, as PostgreSQL does, which end by themselves.
+        let children = self.id().map(|id| children(id.as_raw_nonzero().get()));
         // Both fail only when the processes are gone already, which is the goal.
         let _ = self.signal(Signal::KILL);
         if let Some(child) = &mut self.leader {
             let _ = child.wait();
         }
+        // Until then they hold what one that is started again needs: memory, locks, ports.
+        let until = Instant::now() + END_WITHIN;
+        for child in children.into_iter().flatten() {
+            while Instant::now() < until && runs(&child) {
+                std::thread::park_timeout(LOOK);
+            }
+        }
     }
+}
+
+/// The folders in `/proc` of those that a process has started.
+fn children(of: i32) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes = entries.map(|entry| entry.path());
+    let is_child = |process: &PathBuf| stat(process).is_some_and(|stat| stat.parent == of);
+    processes.filter(is_child).collect()
 }
 
 /// Whether no thread of a group runs.
 fn stands(group: i32) -> Result<bool> {
     for entry in std::fs::read_dir("/proc")? {
         let process = entry?.path();
-        let is_of_group = stat(&process).is_some_and(|(_, of)| of == group);
+        let is_of_group = stat(&process).is_some_and(|stat| stat.group == group);
         // Those that are not processes or that end meanwhile have no threads to look at.
         let Ok(threads) = std::fs::read_dir(process.join("task")) else {
             continue;
@@ -126,14 +143,23 @@ fn stands(group: i32) -> Result<bool> {
 }
 
 fn runs(thread: &Path) -> bool {
-    stat(thread).is_some_and(|(state, _)| !matches!(state, 'T' | 't' | 'Z' | 'X'))
+    stat(thread).is_some_and(|stat| !matches!(stat.state, 'T' | 't' | 'Z' | 'X'))
 }
 
-/// The state and the group that the kernel tells of a process or of a thread.
-fn stat(process: &Path) -> Option<(char, i32)> {
+/// What the kernel tells of a process or of a thread.
+struct Stat {
+    state: char,
+    parent: i32,
+    group: i32,
+}
+
+fn stat(process: &Path) -> Option<Stat> {
     let stat = std::fs::read_to_string(process.join("stat")).ok()?;
     // The name of the program may hold anything, so what comes after it is counted.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?.chars().next()?;
-    Some((state, fields.nth(1)?.parse().ok()?))
+    Some(Stat {
+        state: fields.next()?.chars().next()?,
+        parent: fields.next()?.parse().ok()?,
+        group: fields.next()?.parse().ok()?,
+    })
 }
