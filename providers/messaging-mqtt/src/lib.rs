@@ -26,8 +26,8 @@
 //! asks on `lattice/sessions/…` who has which, and takes the first for which nobody answers: that of
 //! one that has ended, on whatever host. Brokers such as Mosquitto go on keeping a share of the group's
 //! messages for a session that nobody has. The next copy that starts gets them; where none does, they are
-//! lost when the session expires, with groups an hour after its copy has ended unless `session_expiry_s`
-//! says otherwise.
+//! lost when the session expires: where copies come and go, say a short `session_expiry_s`, and where all may be
+//! away for long, a long one.
 //!
 //! A link whose subscriptions change keeps its session, with all that the broker holds for it, and
 //! unsubscribes what it does not name any more. What is taken away while no copy of the provider runs is not

@@ -19,7 +19,7 @@
 //! | key | meaning | default |
 //! | --- | --- | --- |
 //! | `subscriptions` | topic filters separated by commas, each `filter` or `filter\|group` | needed |
-//! | `session_expiry_s` | how long the broker keeps messages for a provider that is away; a member of a group that does not come back keeps its share for so long, and that is lost then | 86400; 3600 where all subscriptions name groups |
+//! | `session_expiry_s` | how long the broker keeps messages for a provider that is away; a member of a group that does not come back keeps its share for so long, and that is lost then | 86400 |
 //! | `client_id` | the name of the session, for this link alone: two with the same would take each other's | made of the names of the link's ends; sessions of a group's members have a number behind it |
 //!
 //! and how, as in [`lattice_provider_sdk::messaging`]. What comes with `qos` 0 is tried again from
@@ -219,8 +219,7 @@ impl SourceSettings {
         let filters = settings.read("subscriptions", expected, all)?;
         let filters: Vec<String> = filters.unwrap_or_default();
         let shared = filters.iter().all(|filter| filter.starts_with("$share/"));
-        let usual = if shared { 3_600 } else { 86_400 };
-        let seconds = settings.number("session_expiry_s", usual, 0..=4_000_000_000_u32)?;
+        let seconds = settings.number("session_expiry_s", 86_400, 0..=4_000_000_000_u32)?;
         Ok(Self {
             shared,
             filters,
@@ -348,20 +347,6 @@ mod tests {
             assert!(error.contains("`subscriptions`"), "{error}");
         }
         assert!(source(&[("subscriptions", "a"), ("qos", "2")]).is_err());
-    }
-
-    #[test]
-    fn what_a_member_of_a_group_leaves_behind_is_kept_for_less_long() {
-        let expiry = |subscriptions, seconds| {
-            let values = [
-                ("subscriptions", subscriptions),
-                ("session_expiry_s", seconds),
-            ];
-            source(&values).unwrap().expiry.as_secs()
-        };
-        assert_eq!(expiry("a|g,b|h", ""), 3_600);
-        assert_eq!(expiry("a|g,b", ""), 86_400);
-        assert_eq!(expiry("a|g", "7"), 7);
     }
 
     proptest! {

@@ -21,6 +21,7 @@ use lapin::protocol::AMQPSoftError;
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection, ExchangeKind};
 use lattice_provider_sdk::ProviderLink;
+use lattice_rabbitmq::open_channel;
 use sha2::{Digest as _, Sha256};
 
 use crate::lock::{Lock, is_refused_as};
@@ -65,7 +66,7 @@ impl Bindings {
 
     /// Adds bindings that are missing. The queues have to be there.
     pub(crate) async fn add(&self, connection: &Connection) -> lapin::Result<()> {
-        let channel = connection.create_channel().await?;
+        let channel = open_channel(connection).await?;
         self.add_to(&channel, &self.place.exchange(1)).await
     }
 
@@ -103,7 +104,7 @@ impl Bindings {
     }
 
     async fn replace_alone(&self, connection: &Connection) -> lapin::Result<()> {
-        let channel = connection.create_channel().await?;
+        let channel = open_channel(connection).await?;
         let [first, second] = self.place.exchanges();
         // Nothing is taken away before what is there has the new keys too.
         self.add_to(&channel, &first).await?;
@@ -187,7 +188,7 @@ impl Place {
 
     /// Whether there are bindings of the link.
     async fn is_bound(&self, connection: &Connection) -> lapin::Result<bool> {
-        let channel = connection.create_channel().await?;
+        let channel = open_channel(connection).await?;
         let options = ExchangeDeclareOptions {
             passive: true,
             ..ExchangeDeclareOptions::default()
@@ -211,7 +212,7 @@ impl Place {
     }
 
     async fn clear_alone(&self, connection: &Connection) -> lapin::Result<()> {
-        let channel = connection.create_channel().await?;
+        let channel = open_channel(connection).await?;
         for exchange in &self.exchanges() {
             delete(&channel, exchange).await?;
         }

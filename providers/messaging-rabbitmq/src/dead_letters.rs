@@ -8,6 +8,7 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lattice_provider_sdk::messaging::{Arriving, Carried, DeadLetter, DeadLetterTo};
 use lattice_provider_sdk::{Backoff, BoxError, chain};
+use lattice_rabbitmq::open_channel;
 
 use crate::consumer::Trouble;
 use crate::line::Confirmed;
@@ -153,7 +154,7 @@ async fn attempt(
         ..QueueDeclareOptions::default()
     };
     let intake = rabbit.next_intake().await;
-    let channel = intake.connection.create_channel().await?;
+    let channel = open_channel(&intake.connection).await?;
     let declared = channel.queue_declare(key.clone(), durable, FieldTable::default());
     declared.await?;
     match send().await? {

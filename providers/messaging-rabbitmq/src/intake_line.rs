@@ -2,6 +2,7 @@
 
 use lapin::options::BasicQosOptions;
 use lapin::{Channel, Connection};
+use lattice_rabbitmq::open_channel;
 
 use crate::line::declare_exchange;
 
@@ -23,7 +24,7 @@ impl lattice_rabbitmq::Line for IntakeLine {
 impl IntakeLine {
     /// What takes messages of that exchange, on a new connection.
     pub(crate) async fn on(connection: Connection, exchange: String) -> lapin::Result<Self> {
-        let asking = connection.create_channel().await?;
+        let asking = open_channel(&connection).await?;
         // It may have gone since the other connection was made.
         declare_exchange(&asking, &exchange).await?;
         Ok(Self { connection, asking })

@@ -13,6 +13,7 @@ use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::protocol::AMQPSoftError;
 use lapin::types::{FieldTable, ShortString};
 use lattice_provider_sdk::{LinkKey, Shared, chain};
+use lattice_rabbitmq::open_channel;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -126,10 +127,10 @@ async fn is_same(one: &Connection, other: &Connection) -> lapin::Result<bool> {
         exclusive: true,
         ..QueueDeclareOptions::default()
     };
-    let channel = one.create_channel().await?;
+    let channel = open_channel(one).await?;
     let made = channel.queue_declare(name.clone(), exclusive, lasting_briefly());
     made.await?;
-    let asking = other.create_channel().await?;
+    let asking = open_channel(other).await?;
     let passive = QueueDeclareOptions::default().passive();
     let asked = asking.queue_declare(name.clone(), passive, FieldTable::default());
     let asked = asked.await;

@@ -12,7 +12,9 @@ use lapin::options::{
 };
 use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, Consumer, ExchangeKind};
-use lattice_rabbitmq::{Blocked, LoneChannel, confirming, fits_frame, frame_size, takes_messages};
+use lattice_rabbitmq::{
+    Blocked, LoneChannel, confirming, fits_frame, frame_size, open_channel, takes_messages,
+};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
@@ -92,7 +94,7 @@ impl lattice_rabbitmq::Line for Line {
 impl Line {
     /// What publishes to that exchange and asks there, on a new connection.
     pub(crate) async fn on(connection: Connection, exchange: String) -> lapin::Result<Self> {
-        let publish = connection.create_channel().await?;
+        let publish = open_channel(&connection).await?;
         declare_exchange(&publish, &exchange).await?;
         publish
             .confirm_select(ConfirmSelectOptions::default())

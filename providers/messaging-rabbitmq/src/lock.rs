@@ -11,6 +11,7 @@ use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError, constants};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, Consumer, ErrorKind};
+use lattice_rabbitmq::open_channel;
 
 /// How often it is looked whether somebody else is done.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -37,7 +38,7 @@ impl Lock {
     }
 
     async fn attempt(connection: &Connection, name: &ShortString) -> lapin::Result<Self> {
-        let channel = connection.create_channel().await?;
+        let channel = open_channel(connection).await?;
         let options = QueueDeclareOptions {
             exclusive: true,
             auto_delete: true,

@@ -4,6 +4,7 @@ use lapin::options::QueueDeclareOptions;
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ErrorKind};
+use lattice_rabbitmq::open_channel;
 
 use crate::settings::QueueKind;
 
@@ -42,7 +43,7 @@ async fn attempt(
     options: QueueDeclareOptions,
     kind: QueueKind,
 ) -> lapin::Result<Channel> {
-    let channel = connection.create_channel().await?;
+    let channel = open_channel(connection).await?;
     let declared = channel.queue_declare(name.into(), options, arguments(kind));
     declared.await?;
     Ok(channel)

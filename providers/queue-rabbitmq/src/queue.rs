@@ -6,6 +6,7 @@ use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{Channel, Connection, ErrorKind};
 use lattice_provider_sdk::chain;
 use lattice_provider_sdk::queue::QueueError;
+use lattice_rabbitmq::open_channel;
 use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit};
 use tokio::time::{Duration, Instant, sleep_until};
 
@@ -42,7 +43,7 @@ struct Receiving {
 impl Receiving {
     async fn open(line: &IntakeLine) -> Result<Self, QueueError> {
         let place = line.channel_place()?;
-        let channel = line.connection.create_channel().await.map_err(lost)?;
+        let channel = open_channel(&line.connection).await.map_err(lost)?;
         sync(&channel).await?;
         Ok(Self {
             channel,
@@ -118,7 +119,7 @@ async fn sync(channel: &Channel) -> Result<(), QueueError> {
 /// How many messages of a queue can be received.
 pub(crate) async fn ready(connection: &Connection, name: &str) -> Result<u64, QueueError> {
     // The server closes the channel of who asks for what is not there.
-    let channel = connection.create_channel().await.map_err(lost)?;
+    let channel = open_channel(connection).await.map_err(lost)?;
     let options = QueueDeclareOptions::durable().passive();
     let asked = channel.queue_declare(name.into(), options, FieldTable::default());
     let queue = asked.await.map_err(refused)?;
@@ -134,7 +135,7 @@ pub(crate) async fn declare(
     name: &str,
     arguments: FieldTable,
 ) -> Result<(), QueueError> {
-    let channel = connection.create_channel().await.map_err(lost)?;
+    let channel = open_channel(connection).await.map_err(lost)?;
     let options = QueueDeclareOptions::durable();
     let declared = channel.queue_declare(name.into(), options, arguments).await;
     declared.map_err(refused)?;

@@ -252,12 +252,15 @@ async fn more_queues_are_used_than_a_connection_has_channels() {
     // Half of the channels are for queues.
     let url = format!("{}?channel_max=16", service.url());
     let create = [("create", "true"), ("queue_type", "classic")];
+    let maker = queues_of([("url", service.url().as_str()), create[0], create[1]]).await;
     let queues = queues_of([("url", url.as_str()), create[0], create[1]]).await;
     let names: Vec<_> = (0..40).map(|number| format!("jobs-{number}")).collect();
     for name in &names {
+        // To look for a queue that is not there takes a channel of the connection for good.
+        maker.send(name, job(1), Duration::ZERO).await.unwrap();
         queues.send(name, job(1), Duration::ZERO).await.unwrap();
     }
-    for name in &names {
+    for name in names.iter().chain(&names) {
         let receipt = receipt_of(&queues, name).await.unwrap();
         queues.settle(name, &receipt, Outcome::Ack).await.unwrap();
     }

@@ -8,7 +8,7 @@
 //! ```no_run
 //! use lapin::Connection;
 //! use lattice_provider_sdk::Settings;
-//! use lattice_rabbitmq::{KeptLine, Line, RabbitSettings};
+//! use lattice_rabbitmq::{KeptLine, Line, RabbitSettings, open_channel};
 //!
 //! struct Bare(Connection);
 //!
@@ -23,7 +23,7 @@
 //! let server = RabbitSettings::read(&settings)?;
 //! let prepare = |connection| std::future::ready(Ok(Bare(connection)));
 //! let kept = KeptLine::open(&server, "me", prepare).await?;
-//! let channel = kept.now()?.0.create_channel().await?;
+//! let channel = open_channel(&kept.now()?.0).await?;
 //! # Ok(()) }
 //! ```
 
@@ -35,7 +35,7 @@ mod kept_line;
 mod settings;
 
 pub use blocked::{Blocked, takes_messages};
-pub use channel::{Lent, LoneChannel, confirming};
+pub use channel::{Lent, LoneChannel, confirming, open_channel};
 pub use connect::ConnectError;
 pub use frame::{fits_frame, frame_size};
 pub use kept_line::{KeptLine, Line};

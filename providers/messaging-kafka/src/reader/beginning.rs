@@ -110,7 +110,9 @@ pub(super) fn store(
     if without.count() == 0 {
         return Ok(true);
     }
-    let ends = consumer.offsets_for_times(without, wait.for_answer()?)?;
+    // Who says this is asked about topics: it says nothing of the group.
+    let ends = consumer.offsets_for_times(without, wait.for_answer()?);
+    let ends = ends.map_err(|error| error.to_string())?;
     for element in ends.elements() {
         element.error()?;
     }

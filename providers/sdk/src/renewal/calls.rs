@@ -105,7 +105,7 @@ impl Calls {
 }
 
 fn size_of(call: &Message) -> usize {
-    call.payload.len() + OF_EACH
+    call.length + OF_EACH
 }
 
 impl TakenIn {

@@ -48,7 +48,9 @@ impl Burials {
             let (room, under_way) = (Arc::clone(&self.room), under_way.clone());
             self.spawn(async move {
                 if let Ok(Ok(_place)) = timeout_at(latest, room.acquire()).await {
-                    bury(&*queues, &queue, &delivery).await;
+                    // One that hangs may not keep its place from the others.
+                    let moved = bury(&*queues, &queue, &delivery);
+                    timeout_at(latest + lease / 2, moved).await.ok();
                 }
                 drop(under_way);
             });
