@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use lattice_core::text::{clipped_line, head};
+use lattice_core::text::{clipped_bytes, clipped_line};
 use wasmtime::{FrameInfo, WasmBacktrace};
 
 /// The longest name that is told, in bytes.
@@ -44,7 +44,7 @@ fn readable(name: &str) -> String {
 fn clipped(text: impl Display) -> String {
     let begin = clipped_line(text, LONGEST + 1);
     match begin.len() > LONGEST {
-        true => format!("{}…", head(&begin, LONGEST)),
+        true => format!("{}…", clipped_bytes(&begin, LONGEST)),
         false => begin,
     }
 }

@@ -4,7 +4,7 @@ use lattice_claims::component_info;
 use lattice_core::ComponentId;
 use lattice_core::event::{ComponentScaleFailed, ComponentScaled, Event};
 use lattice_core::reply::message_chain;
-use lattice_core::text::head;
+use lattice_core::text::clipped_bytes;
 
 use super::ComponentDeps;
 use super::entry::Wanted;
@@ -64,7 +64,7 @@ const MAX_ERROR: usize = 16 << 10;
 
 /// A component does not run as it was asked to.
 pub(crate) fn failed(deps: &ComponentDeps, id: &ComponentId, wanted: &Wanted, error: &ScaleError) {
-    let text = head(&message_chain(error), MAX_ERROR).to_owned();
+    let text = clipped_bytes(&message_chain(error), MAX_ERROR).to_owned();
     tracing::error!(
         component = id.as_str(),
         image = wanted.image,

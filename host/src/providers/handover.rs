@@ -17,7 +17,7 @@ use crate::configs::OpenConfigsError;
 const SECRETS_WITHIN: Duration = Duration::from_secs(8);
 
 impl Worker {
-    /// All that it reads when it starts.
+    /// The data that a new process reads from its standard input.
     pub(super) async fn host_data(&mut self) -> Result<HostData, StartProviderError> {
         let secrets = self.secrets_to_start().await?;
         // A process could not connect with rights for more links than its token has room for.
@@ -74,7 +74,7 @@ impl Worker {
     }
 
     /// Gives the process that lives now tokens that hold for longer.
-    pub(super) async fn renew(&self) {
+    pub(super) async fn renew_identity_tokens(&self) {
         let Some((vouched, _)) = &self.vouched else {
             return;
         };

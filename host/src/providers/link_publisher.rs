@@ -25,7 +25,7 @@ use super::states::LinkStates;
 use super::tracked_link::{Told, TrackedLink, Untold, Watched, bare_link, own_secrets};
 use crate::links::LinkTable;
 use crate::trust::secrets::{Entity, SecretBundle, Secrets};
-use removal::{Leaving, SaidGone};
+use removal::{ReportedGone, UnreportedRemoval};
 
 /// When configs that could not be read are tried again.
 const RETRY: Duration = Duration::from_secs(2);
@@ -91,11 +91,11 @@ pub(crate) struct LinkPublisher {
     /// When it was last told that one is gone, by whomever.
     removed_at: Option<Instant>,
     /// When this host has last told all processes that a link is gone.
-    own_said: HashMap<LinkId, Instant>,
+    own_reports: HashMap<LinkId, Instant>,
     /// In the order in which they have left.
-    leaving: Vec<Leaving>,
+    unreported: Vec<UnreportedRemoval>,
     /// Links that all processes were told are gone, and that the table still has.
-    said_gone: HashMap<LinkId, SaidGone>,
+    reported_gone: HashMap<LinkId, ReportedGone>,
     /// Whether the process cannot be told to do without a link that it may no longer have.
     has_to_end: bool,
 }
@@ -122,9 +122,9 @@ impl LinkPublisher {
             retry_at: None,
             told_at: None,
             removed_at: None,
-            own_said: HashMap::new(),
-            leaving: Vec::new(),
-            said_gone: HashMap::new(),
+            own_reports: HashMap::new(),
+            unreported: Vec::new(),
+            reported_gone: HashMap::new(),
             has_to_end: false,
         }
     }
@@ -141,8 +141,8 @@ impl LinkPublisher {
         self.unheard = Some(MissedUpdates::default());
         self.recent = Recent::default();
         self.generation = Generation::Unknown;
-        self.leaving.clear();
-        self.said_gone.clear();
+        self.unreported.clear();
+        self.reported_gone.clear();
         self.has_to_end = false;
         let by = Instant::now() + SECRETS_WITHIN;
         let secrets = self.tracked.values_mut().map(|t| t.secrets.ready(by));
@@ -166,8 +166,12 @@ impl LinkPublisher {
 
     /// Waits until something may have changed.
     pub(crate) async fn changed(&mut self) {
-        let left_at = self.leaving.first().map(|left| left.by);
-        let again_at = self.said_gone.values().map(|said| said.by).min();
+        let left_at = self.unreported.first().map(|left| left.by);
+        let again_at = self
+            .reported_gone
+            .values()
+            .map(|reported| reported.by)
+            .min();
         let retry = [self.retry_at, left_at, again_at];
         let retry = retry.into_iter().flatten().min();
         let retry = async {
@@ -201,7 +205,7 @@ impl LinkPublisher {
     pub(crate) async fn sync(&mut self) {
         for (id, tracked) in self.refresh().await {
             self.deps.states.forget(&id.0, &self.id);
-            self.has_left(id, tracked);
+            self.link_left_table(id, tracked);
         }
         let (mut changed, mut withdrawn) = (Vec::new(), Vec::new());
         for id in self.in_order() {
@@ -235,8 +239,8 @@ impl LinkPublisher {
         }
         self.withdraw(withdrawn).await;
         self.replace(changed).await;
-        self.tell_left().await;
-        self.tell_still_there().await;
+        self.report_overdue_removals().await;
+        self.retell_present_links().await;
     }
 
     /// Tells links anew.
@@ -244,12 +248,12 @@ impl LinkPublisher {
         let coming: Vec<_> = changed.iter().map(|(id, ..)| id).collect();
         self.take_displaced(&coming).await;
         let known = changed.iter();
-        let known = known.filter(|(id, .., known)| *known || self.is_leaving(id));
+        let known = known.filter(|(id, .., known)| *known || self.is_unreported(id));
         let known: Vec<_> = known.map(|(_, link, ..)| link).collect();
-        self.make_way(&known).await;
+        self.remove_before_retelling(&known).await;
         for (id, _, told, _) in changed {
-            self.leaving.retain(|left| left.id != id);
-            self.said_gone.remove(&id);
+            self.unreported.retain(|left| left.id != id);
+            self.reported_gone.remove(&id);
             self.tell(&told).await;
             self.note(id);
         }
@@ -309,11 +313,12 @@ impl LinkPublisher {
         let named = |id: &LinkId| (id.clone(), bare_link(id));
         self.withdraw(withdrawn.into_iter().map(named).collect())
             .await;
-        self.leaving.retain(|known| !left.contains(&&known.id));
+        self.unreported.retain(|known| !left.contains(&&known.id));
         // Before what is there: an old process may take that for the same link.
         self.take_away(left.into_iter().map(named).collect()).await;
         let anew: Vec<_> = anew.into_iter().map(bare_link).collect();
-        self.make_way(&anew.iter().collect::<Vec<_>>()).await;
+        self.remove_before_retelling(&anew.iter().collect::<Vec<_>>())
+            .await;
         // What an old process was started with it has, and may do again what it does for a link when it
         // hears of it once more: it keeps one link of each pair in mind.
         let missed = |id: &LinkId| heard == Confidence::Surely || changed.contains(id);

@@ -171,7 +171,7 @@ impl Probe {
     /// just been faster than ours, or ours is not there: it is waited for as long as `patience`.
     async fn ask_all(&self, patience: Duration) -> Probed {
         let mut others_until = None;
-        let asked = self.passing_over(patience, &mut others_until);
+        let asked = self.first_answer_of_own(patience, &mut others_until);
         let answered = timeout(self.timeout, asked).await;
         match answered {
             Ok(Some(probed)) => probed,
@@ -184,7 +184,7 @@ impl Probe {
 
     /// The first answer that is not of another host's process. Once one of those has come, it is not
     /// waited longer than `patience`.
-    async fn passing_over(
+    async fn first_answer_of_own(
         &self,
         patience: Duration,
         others_until: &mut Option<Instant>,
@@ -252,34 +252,34 @@ fn read(answer: &[u8]) -> Result<HealthCheckResponse, String> {
 
 /// Whose answers to health requests count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Counted {
+pub(crate) enum Respondents {
     All,
     /// Those that do not say which host has started who answers: processes of the 1.9 generation.
-    Anonymous,
+    Of19,
 }
 
-impl Counted {
+impl Respondents {
     fn includes(self, answer: &[u8]) -> bool {
         match self {
             Self::All => true,
-            Self::Anonymous => !read(answer).is_ok_and(|answer| answer.host_id.is_some()),
+            Self::Of19 => !read(answer).is_ok_and(|answer| answer.host_id.is_some()),
         }
     }
 }
 
-/// Whether more than one process answers health requests at `subject`; see [`do_answer`].
+/// Whether more than one process answers health requests at `subject`; see [`at_least_answer`].
 pub(crate) async fn are_several(nats: &Client, subject: &str, within: Duration) -> bool {
-    do_answer(nats, subject, within, 2, Counted::All).await
+    at_least_answer(nats, subject, within, 2, Respondents::All).await
 }
 
 /// Whether at least so many processes answer health requests at `subject`. Where there are fewer, that
 /// takes all the time `within` which others may answer: half a second at least, and five at most.
-pub(crate) async fn do_answer(
+pub(crate) async fn at_least_answer(
     nats: &Client,
     subject: &str,
     within: Duration,
     least: usize,
-    counted: Counted,
+    respondents: Respondents,
 ) -> bool {
     let inbox = nats.new_inbox();
     let answered = async {
@@ -292,7 +292,7 @@ pub(crate) async fn do_answer(
             if answer.status == Some(StatusCode::NO_RESPONDERS) {
                 return None;
             }
-            missing -= usize::from(counted.includes(&answer.payload));
+            missing -= usize::from(respondents.includes(&answer.payload));
         }
         Some(())
     };
@@ -482,12 +482,12 @@ mod tests {
         let _named = answering_each(client.clone(), "named", named).await;
         let _mixed = answering_each(client.clone(), "mixed", vec![other, answer(None)]).await;
         for (subject, expected) in [("named", false), ("mixed", true)] {
-            let is_any = do_answer(&client, subject, OTHERS, 1, Counted::Anonymous).await;
+            let is_any = at_least_answer(&client, subject, OTHERS, 1, Respondents::Of19).await;
             assert_eq!(is_any, expected, "{subject}");
-            let are_two = do_answer(&client, subject, FAR_OTHERS, 2, Counted::All).await;
+            let are_two = at_least_answer(&client, subject, FAR_OTHERS, 2, Respondents::All).await;
             assert!(are_two, "{subject}");
         }
-        let asked = do_answer(&client, "nobody", FAR_OTHERS, 1, Counted::All);
+        let asked = at_least_answer(&client, "nobody", FAR_OTHERS, 1, Respondents::All);
         assert!(!timeout(FAR_OTHERS / 2, asked).await.unwrap());
     }
 }

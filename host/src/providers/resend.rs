@@ -106,7 +106,7 @@ impl Worker {
                 self.tell_secrets().await;
             }
             // Those that it has may end before there are new ones again.
-            self.renew().await;
+            self.renew_identity_tokens().await;
             self.link_publisher.heard(heard).await;
         }
     }

@@ -305,9 +305,9 @@ impl Worker {
                 Some(said) = of_calls.next() => self.of_calls.tell(said),
                 Some(first) = next(&mut deleted) => {
                     let gone = rest(first, &mut deleted);
-                    self.link_publisher.deleted(&gone);
+                    self.link_publisher.heard_deletion(&gone);
                 }
-                Ok(()) = renewals.changed() => self.renew().await,
+                Ok(()) = renewals.changed() => self.renew_identity_tokens().await,
             }
         }
     }

@@ -24,7 +24,7 @@ const COUNT: usize = 10_000;
 /// How many tasks send, and how many messages one of them sends at once.
 const SENDERS: usize = 8;
 const AT_ONCE: usize = 25;
-/// How long the whole may take: by the slowest service, on a machine with other tests, twice as long as alone.
+/// How long the whole may take: six times as long as by the slowest service alone, since other tests run beside it.
 const LIMIT: Duration = Duration::from_secs(360);
 /// The seed of what dies when.
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -78,7 +78,7 @@ impl Backoff {
         self
     }
 
-    /// The same after so many delays: for those who count failures for other reasons, too.
+    /// Continues as if `delays` delays had passed, for callers that count failures themselves.
     #[must_use]
     pub fn after(mut self, delays: u32) -> Self {
         let times = 2_u32.saturating_pow(delays);

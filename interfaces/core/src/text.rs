@@ -1,47 +1,47 @@
-//! How much is told of texts that others have made, who may make them as long as they like.
+//! Cuts texts that others made, and that may be of any length, for logs, reports and errors.
 
 use std::fmt::{self, Display, Write};
 
 /// The beginning of a text: so many characters at most. No more of it is made than is told.
 #[must_use]
 pub fn clipped(text: impl Display, most: usize) -> String {
-    Begin::of(text, most, |letter| letter)
+    Clipper::of(text, most, |letter| letter)
 }
 
-/// The same in one line, with blanks for what steers terminals.
+/// The same in one line, with a blank for each control character.
 #[must_use]
 pub fn clipped_line(text: impl Display, most: usize) -> String {
     let plain = |letter: char| if letter.is_control() { ' ' } else { letter };
-    Begin::of(text, most, plain)
+    Clipper::of(text, most, plain)
 }
 
 /// The beginning of a text: so many bytes at most, cut between characters.
 #[must_use]
-pub fn head(text: &str, most: usize) -> &str {
+pub fn clipped_bytes(text: &str, most: usize) -> &str {
     &text[..text.floor_char_boundary(most)]
 }
 
-struct Begin {
+struct Clipper {
     text: String,
     /// How many characters more there may be.
     left: usize,
     map: fn(char) -> char,
 }
 
-impl Begin {
+impl Clipper {
     fn of(text: impl Display, most: usize, map: fn(char) -> char) -> String {
-        let mut begin = Self {
+        let mut clipper = Self {
             text: String::new(),
             left: most,
             map,
         };
         // An error says no more than that there is enough.
-        let _ = write!(begin, "{text}");
-        begin.text
+        let _ = write!(clipper, "{text}");
+        clipper.text
     }
 }
 
-impl Write for Begin {
+impl Write for Clipper {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for letter in text.chars() {
             self.left = self.left.checked_sub(1).ok_or(fmt::Error)?;
@@ -63,8 +63,8 @@ mod tests {
         assert_eq!(clipped(format_args!("{}-{}", 12, 34), 4), "12-3");
         assert_eq!(clipped("short", 5), "short");
         assert_eq!(clipped("a\nb", 3), "a\nb");
-        assert_eq!(head(&format!("a{}", "ü".repeat(9)), 8), "aüüü");
-        assert_eq!(head("short", 256), "short");
+        assert_eq!(clipped_bytes(&format!("a{}", "ü".repeat(9)), 8), "aüüü");
+        assert_eq!(clipped_bytes("short", 256), "short");
     }
 
     #[test]
@@ -96,10 +96,10 @@ mod tests {
             let line = clipped_line(&text, most);
             prop_assert_eq!(line.chars().count(), text.chars().count().min(most));
             prop_assert!(!line.contains(char::is_control));
-            let head = head(&text, most);
-            prop_assert!(text.starts_with(head) && head.len() <= most);
-            let next = text[head.len()..].chars().next();
-            prop_assert!(next.is_none_or(|next| head.len() + next.len_utf8() > most));
+            let cut = clipped_bytes(&text, most);
+            prop_assert!(text.starts_with(cut) && cut.len() <= most);
+            let next = text[cut.len()..].chars().next();
+            prop_assert!(next.is_none_or(|next| cut.len() + next.len_utf8() > most));
         }
     }
 }

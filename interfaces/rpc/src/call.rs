@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::direct::Here;
 use crate::error::CallError;
-use crate::exchange::{Debt, Exchange, Side};
+use crate::exchange::{Exchange, Side, UntoldEnd};
 use crate::header::{self, DEFAULT_LINK, Terms};
 use crate::outbound;
 use crate::outbox::Outgoing;
@@ -127,12 +127,12 @@ impl Peer {
         let terms = self.terms_of(&guard, ended, streams).until(deadline);
         let (request, ended) = self.request(&invocation, headers, terms, guard.root(), &mut params);
         for path in ended {
-            guard.exchange.owe(Debt::empty(path));
+            guard.exchange.note_end(UntoldEnd::empty(path));
         }
         // Without parameters a 1.9 callee waits for their end before it starts, too.
         let is_whole = params.is_empty() && !request.payload.is_empty();
         if invocation.common.tells_end || !is_whole {
-            guard.exchange.owe(Debt::params());
+            guard.exchange.note_end(UntoldEnd::params());
         }
         let call = Call {
             guard,
@@ -248,7 +248,7 @@ impl Call {
             self.guard.peer.publish(subject, None, Bytes::new()).await
         };
         self.within(send).await?;
-        exchange.paid(&Debt::params());
+        exchange.end_told(&UntoldEnd::params());
         Ok(())
     }
 
@@ -283,7 +283,7 @@ impl Call {
         loop {
             let next = poll_fn(|cx| match exchange.poll_value(cx) {
                 Poll::Ready(value) => Poll::Ready(Ok(value)),
-                Poll::Pending => exchange.poll_debt(cx).map(Err),
+                Poll::Pending => exchange.poll_untold_end(cx).map(Err),
             });
             match next.await {
                 Ok(value) => {
@@ -295,21 +295,21 @@ impl Call {
                         ended: exchange.ended_paths(),
                     });
                 }
-                Err((subject, debt)) => Box::pin(self.pay(subject, debt)).await?,
+                Err((subject, end)) => Box::pin(self.tell_end(subject, end)).await?,
             }
         }
     }
 
-    /// Tells a 1.9 callee of an end that a newer one has read in the headers of the request. It is owed
-    /// until it is on its way; an answer that comes meanwhile does not wait for that.
-    async fn pay(&self, subject: Subject, debt: Debt) -> Result<(), CallError> {
+    /// Tells a 1.9 callee of an end that a newer one has read in the headers of the request. It stays
+    /// untold until it is on its way; an answer that comes meanwhile does not wait for that.
+    async fn tell_end(&self, subject: Subject, untold: UntoldEnd) -> Result<(), CallError> {
         let (peer, exchange) = (&self.guard.peer, &self.guard.exchange);
         tokio::select! {
             biased;
             () = poll_fn(|cx| exchange.poll_answered(cx)) => return Ok(()),
-            sent = peer.publish(subject, None, debt.end.clone()) => sent?,
+            sent = peer.publish(subject, None, untold.end.clone()) => sent?,
         }
-        exchange.paid(&debt);
+        exchange.end_told(&untold);
         Ok(())
     }
 

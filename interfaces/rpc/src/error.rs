@@ -6,7 +6,7 @@ use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use lattice_codec::DecodeError;
 use lattice_core::road::Why;
-use lattice_core::text::{clipped_line, head};
+use lattice_core::text::{clipped_bytes, clipped_line};
 use serde::{Deserialize, Serialize};
 
 use crate::header;
@@ -169,7 +169,7 @@ impl RemoteError {
 fn cut(text: &mut String, most: usize) {
     const REST: char = '…';
     if text.len() > most {
-        *text = format!("{}{REST}", head(text, most - REST.len_utf8()));
+        *text = format!("{}{REST}", clipped_bytes(text, most - REST.len_utf8()));
     }
 }
 

@@ -4,7 +4,6 @@
 
 mod budget;
 mod channel;
-mod debts;
 mod deliver;
 mod early;
 mod leaving;
@@ -13,6 +12,7 @@ mod question;
 mod release;
 mod road;
 mod unread;
+mod untold_ends;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -33,7 +33,6 @@ use crate::peer::PeerConfig;
 pub(crate) use budget::{Account, Budget, Share};
 use channel::Channel;
 pub(crate) use channel::Pieces;
-pub(crate) use debts::Debt;
 pub(crate) use deliver::Delivered;
 use leaving::Leaving;
 use pulse::Pulse;
@@ -41,6 +40,7 @@ pub(crate) use pulse::{ALIVE, LOST};
 pub(crate) use question::Question;
 pub(crate) use release::Release;
 pub(crate) use unread::UNREAD;
+pub(crate) use untold_ends::UntoldEnd;
 
 /// How many streams one call may open. The widest published function has four.
 const MAX_PATHS: usize = 64;
@@ -54,6 +54,13 @@ pub(crate) struct Remote {
     pub(crate) window: Option<u64>,
     /// Where it reads what is long, if that is another place.
     pub(crate) bulk: Option<Subject>,
+}
+
+impl Remote {
+    /// Whether it is a peer of the 1.9 lattice.
+    fn is_of_1_9(&self) -> bool {
+        self.window.is_none()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -82,8 +89,8 @@ struct State {
     /// The other end is no more, after the synchronous part of its answer was all here.
     lost: bool,
     abandoned: bool,
-    /// What a 1.9 callee has to be told.
-    debts: Vec<Debt>,
+    /// Of which a 1.9 callee has to be told.
+    untold_ends: Vec<UntoldEnd>,
     /// Something goes or comes over the connection for long streams.
     long: bool,
     /// Something has come over NATS.

@@ -21,7 +21,7 @@ use crate::client::{Kafka, config};
 use crate::settings::ReaderSettings;
 use crate::workers::{Partition, Work, Workers};
 use crate::{attempts, dead_letters, message};
-use beginning::Wait;
+use beginning::StartDeadline;
 pub(crate) use unread::Unread;
 
 /// The first and the longest pause after an error.
@@ -97,10 +97,16 @@ pub(crate) async fn begin(reader: Reader, intake: &Intake, by: Instant) -> Resul
         true => Some(Vec::new()),
         false => beginning::partitions(&kafka, &settings).await?,
     };
-    let (wait, _waits) = Wait::until(by);
+    let (deadline, _waits) = StartDeadline::until(by);
     // The library may block the thread meanwhile.
     let made = tokio::task::spawn_blocking(move || {
-        open(&kafka, &settings, &unread, without_past.as_deref(), &wait)
+        open(
+            &kafka,
+            &settings,
+            &unread,
+            without_past.as_deref(),
+            &deadline,
+        )
     });
     let consumer = Arc::new(made.await??);
     let reader = Arc::new(reader);
@@ -116,14 +122,14 @@ fn open(
     settings: &ReaderSettings,
     unread: &Arc<Unread>,
     without_past: Option<&[Partition]>,
-    wait: &Wait,
+    deadline: &StartDeadline,
 ) -> Result<Consumer, BoxError> {
     // From the first on what has no position: with those of the ends stored, what came after them.
     let mut consumer = make(kafka, settings, unread, "earliest")?;
     let is_stored = match without_past {
-        Some(partitions) => match beginning::store(&consumer, partitions, wait) {
+        Some(partitions) => match beginning::commit_ends(&consumer, partitions, deadline) {
             // The link may be there for publishing alone.
-            Err(error) if settings.is_usual && beginning::may_lack_group(&error) => false,
+            Err(error) if settings.is_usual && beginning::lacks_group_rights(&error) => false,
             stored => stored?,
         },
         None => false,
@@ -132,7 +138,7 @@ fn open(
         consumer = make(kafka, settings, unread, "latest")?;
     }
     // Who joins takes partitions from others, which is in vain when nobody waits for it.
-    wait.left()?;
+    deadline.left()?;
     if settings.partitions.is_empty() {
         let topics: Vec<_> = settings.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics)?;
@@ -401,14 +407,16 @@ mod tests {
         let settings = ReaderSettings::read(&texts, Form::Own, "own".into()).unwrap();
         let server = ServerSettings::read(&texts).unwrap();
         let kafka = Kafka::connect(&server).await.unwrap();
-        let open = |wait: &Wait| open(&kafka, &settings, &Arc::default(), Some(&[]), wait);
+        let open = |deadline: &StartDeadline| {
+            open(&kafka, &settings, &Arc::default(), Some(&[]), deadline)
+        };
         let is_late = |error: BoxError| error.is::<beginning::TooLate>();
-        let (wait, waits) = Wait::until(Instant::now() + Duration::from_secs(60));
-        assert!(open(&wait).is_ok());
+        let (deadline, waits) = StartDeadline::until(Instant::now() + Duration::from_secs(60));
+        assert!(open(&deadline).is_ok());
         drop(waits);
-        assert!(open(&wait).err().is_some_and(is_late));
-        let (wait, _waits) = Wait::until(Instant::now());
-        assert!(open(&wait).err().is_some_and(is_late));
+        assert!(open(&deadline).err().is_some_and(is_late));
+        let (deadline, _waits) = StartDeadline::until(Instant::now());
+        assert!(open(&deadline).err().is_some_and(is_late));
     }
 
     #[tokio::test]

@@ -60,8 +60,8 @@
 //! after a `#`, which no topic has, and go with what is published to it.
 
 mod broker;
+mod broker_session;
 mod dead_letters;
-mod held;
 mod message;
 mod options;
 mod provider;

@@ -16,8 +16,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::broker::MqttBroker;
+use crate::broker_session::BrokerSession;
 use crate::dead_letters::DeadLetterTarget;
-use crate::held::Held;
 use crate::options;
 use crate::publisher::{ConnectError, Publisher};
 use crate::settings::{ServerSettings, SourceSettings, kept};
@@ -37,13 +37,13 @@ pub struct MessagingMqtt {
     brokers: Arc<Backends<MqttBroker>>,
     links: Mutex<HashMap<LinkKey, Link>>,
     /// The sessions of links, which stay with the brokers when links go.
-    held: Mutex<HashMap<LinkKey, Left>>,
+    sessions: Mutex<HashMap<LinkKey, LinkSession>>,
 }
 
-/// A session that stays with its broker.
+/// The session of a link, which stays with its broker.
 #[derive(Clone)]
-struct Left {
-    held: Held,
+struct LinkSession {
+    broker_session: BrokerSession,
     /// Where copies tell each other who has it.
     publisher: Arc<Shared<Publisher>>,
 }
@@ -103,7 +103,7 @@ impl MessagingMqtt {
         source: &SourceSettings,
         server: &ServerSettings,
         at_once: u16,
-    ) -> Result<Held, LinkError> {
+    ) -> Result<BrokerSession, LinkError> {
         let name = source.client_id.clone().unwrap_or_else(|| {
             let (lattice, own) = (self.session.lattice(), self.session.id());
             let (peer, name) = (&link.peer, &link.name);
@@ -111,32 +111,44 @@ impl MessagingMqtt {
             format!("lattice.{lattice}.{own}.{peer}.{name}.{package}")
         });
         let options = options_of_session(server, &name, source.expiry, at_once)?;
-        Ok(Held::new(options, source.shared, source.filters.clone()))
+        Ok(BrokerSession::new(
+            options,
+            source.shared,
+            source.filters.clone(),
+        ))
     }
 
     /// Goes on with the session that the link had, if it is the same one. Returns what that may still be
     /// subscribed to and should not.
-    fn take_up(&self, link: &ProviderLink, left: &mut Left) -> Vec<String> {
-        let mut known = self.held.lock();
+    fn take_up(&self, link: &ProviderLink, link_session: &mut LinkSession) -> Vec<String> {
+        let mut known = self.sessions.lock();
         let gone = match known.get(&link.key()) {
             // It is let go when there is another in its place.
-            Some(before) if !before.held.is(&left.held) => return Vec::new(),
-            Some(before) => left.held.follow(&before.held),
+            Some(before)
+                if !before
+                    .broker_session
+                    .is_same_session(&link_session.broker_session) =>
+            {
+                return Vec::new();
+            }
+            Some(before) => link_session
+                .broker_session
+                .continue_from(&before.broker_session),
             None => Vec::new(),
         };
-        let mut whole = left.clone();
-        whole.held.filters.extend(gone.iter().cloned());
+        let mut whole = link_session.clone();
+        whole.broker_session.filters.extend(gone.iter().cloned());
         known.insert(link.key(), whole);
         gone
     }
 
     /// Has the session of a link that works in the place of the one from before, which is let go if it is
     /// another one.
-    fn settle(&self, link: &ProviderLink, left: Left) {
-        let mut known = self.held.lock();
-        let before = known.insert(link.key(), left);
+    fn settle(&self, link: &ProviderLink, link_session: LinkSession) {
+        let mut known = self.sessions.lock();
+        let before = known.insert(link.key(), link_session);
         if let Some(before) = before.filter(|before| !has(&known, before)) {
-            tokio::spawn(async move { before.held.unsubscribe(&before.publisher).await });
+            tokio::spawn(async move { before.broker_session.unsubscribe(&before.publisher).await });
         }
     }
 
@@ -154,11 +166,11 @@ impl MessagingMqtt {
         let rules = DeliveryRules::read(&settings, &defaults)?;
         let publisher = self.publisher(&server).await?;
         let at_once = u16::try_from(rules.max_in_flight).unwrap_or(u16::MAX);
-        let mut left = Left {
-            held: self.session_of(link, &source, &server, at_once)?,
+        let mut link_session = LinkSession {
+            broker_session: self.session_of(link, &source, &server, at_once)?,
             publisher: Arc::clone(&publisher),
         };
-        let gone = self.take_up(link, &mut left);
+        let gone = self.take_up(link, &mut link_session);
         let intake = Intake::new();
         let dead_letter_target = DeadLetterTarget::new(&rules, link.peer.as_str(), source.kept);
         let (keeps_letters, unposted) = (
@@ -166,7 +178,7 @@ impl MessagingMqtt {
             Arc::clone(&dead_letter_target.trouble),
         );
         let session = subscriber::Session {
-            held: left.held.clone(),
+            broker_session: link_session.broker_session.clone(),
             gone,
             kept: source.kept,
             deliverer: Deliverer::new(&self.session, link, rules, &intake),
@@ -179,7 +191,7 @@ impl MessagingMqtt {
         if let Status::Failed(why) = known {
             return Err(LinkError::unavailable(why));
         }
-        self.settle(link, left);
+        self.settle(link, link_session);
         Ok(Link {
             publisher,
             kept: source.kept,
@@ -194,8 +206,12 @@ impl MessagingMqtt {
 }
 
 /// Whether a link has this session.
-fn has(known: &HashMap<LinkKey, Left>, left: &Left) -> bool {
-    known.values().any(|other| other.held.is(&left.held))
+fn has(known: &HashMap<LinkKey, LinkSession>, link_session: &LinkSession) -> bool {
+    known.values().any(|other| {
+        other
+            .broker_session
+            .is_same_session(&link_session.broker_session)
+    })
 }
 
 /// How a session is connected to that outlives its connection by `expiry`.
@@ -229,7 +245,7 @@ impl Provider for MessagingMqtt {
             publishers: Sharing::new(),
             brokers,
             links: Mutex::default(),
-            held: Mutex::default(),
+            sessions: Mutex::default(),
         }))
     }
 
@@ -275,13 +291,16 @@ impl Provider for MessagingMqtt {
     }
 
     async fn forget_source_link(&self, link: &ProviderLink) {
-        let left = {
-            let mut known = self.held.lock();
-            let left = known.remove(&link.key());
-            left.filter(|left| !has(&known, left))
+        let link_session = {
+            let mut known = self.sessions.lock();
+            let link_session = known.remove(&link.key());
+            link_session.filter(|link_session| !has(&known, link_session))
         };
-        if let Some(left) = left {
-            left.held.unsubscribe(&left.publisher).await;
+        if let Some(link_session) = link_session {
+            link_session
+                .broker_session
+                .unsubscribe(&link_session.publisher)
+                .await;
         }
     }
 

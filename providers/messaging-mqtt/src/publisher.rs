@@ -1,6 +1,6 @@
 //! A connection that publishes, and hears the answers to what it asked.
 
-mod claims;
+mod session_talk;
 mod waiting;
 
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::options;
 use crate::settings::{ServerSettings, is_topic};
-pub(crate) use claims::Claim;
-use claims::Claims;
+pub(crate) use session_talk::SessionTalk;
+use session_talk::SessionTalks;
 pub(crate) use waiting::Asked;
 use waiting::Waiting;
 
@@ -76,7 +76,7 @@ pub(crate) struct Publisher {
     /// Its name, which no other connection has.
     id: String,
     waiting: Arc<Mutex<Waiting>>,
-    claims: Arc<Mutex<Claims>>,
+    talks: Arc<Mutex<SessionTalks>>,
     room: Semaphore,
     /// Answers arrive below this topic.
     answers: String,
@@ -98,13 +98,13 @@ impl Publisher {
             source: Box::new(source),
         })?;
         let waiting = Arc::new(Mutex::new(Waiting::default()));
-        let claims = Arc::new(Mutex::new(Claims::default()));
+        let talks = Arc::new(Mutex::new(SessionTalks::default()));
         let answers = format!("lattice/answers/{id}");
         let reader = Reader {
             client: client.clone(),
             id: id.to_owned(),
             waiting: Arc::clone(&waiting),
-            claims: Arc::clone(&claims),
+            talks: Arc::clone(&talks),
             answers: answers.clone(),
         };
         reader.take(connection);
@@ -113,7 +113,7 @@ impl Publisher {
             client,
             id: id.to_owned(),
             waiting,
-            claims,
+            talks,
             room: Semaphore::new(AT_ONCE),
             answers,
             next: AtomicU64::new(1),
@@ -220,7 +220,7 @@ impl Publisher {
         Ok(asked)
     }
 
-    /// Hears these topics, among the claims; without a connection from the next one on.
+    /// Hears these topics, on which copies speak of sessions; without a connection from the next one on.
     fn hear(&self, topics: &[String]) {
         let waiting = self.waiting.lock();
         if waiting.is_connected() {
@@ -287,7 +287,7 @@ struct Reader {
     client: AsyncClient,
     id: String,
     waiting: Arc<Mutex<Waiting>>,
-    claims: Arc<Mutex<Claims>>,
+    talks: Arc<Mutex<SessionTalks>>,
     answers: String,
 }
 
@@ -321,8 +321,8 @@ impl Reader {
     }
 
     /// Notes what another copy says of a session, and answers where it asks.
-    fn hear_claim(&self, topic: &str, body: &[u8]) {
-        let answer = self.claims.lock().heard(topic, body);
+    fn hear_talk(&self, topic: &str, body: &[u8]) {
+        let answer = self.talks.lock().heard(topic, body);
         let Some(answer) = answer else {
             return;
         };
@@ -338,7 +338,7 @@ impl Reader {
         waiting.connected(largest);
         // Alone and under the lock, so that the broker acknowledges it before any other.
         subscribe(&self.client, &[format!("{}/+", self.answers)]);
-        let topics = self.claims.lock().topics();
+        let topics = self.talks.lock().topics();
         subscribe(&self.client, &topics);
     }
 
@@ -359,7 +359,7 @@ impl Reader {
                 if let Some(number) = number.and_then(|rest| rest.parse().ok()) {
                     self.waiting.lock().answered(number, publish);
                 } else if publish.payload != self.id {
-                    self.hear_claim(topic, &publish.payload);
+                    self.hear_talk(topic, &publish.payload);
                 }
             }
             Event::Outgoing(Outgoing::Publish(packet)) => self.waiting.lock().sent(packet),

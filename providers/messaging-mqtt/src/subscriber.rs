@@ -15,10 +15,10 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::broker_session::BrokerSession;
 use crate::dead_letters::{self, DeadLetterTarget};
-use crate::held::Held;
 use crate::message;
-use crate::publisher::{Claim, Publisher};
+use crate::publisher::{Publisher, SessionTalk};
 use crate::unacked::{Place, Unacked};
 
 /// The first and the longest pause before the connection is made again.
@@ -49,7 +49,7 @@ pub(crate) enum Status {
 
 /// What a session is begun with.
 pub(crate) struct Session {
-    pub(crate) held: Held,
+    pub(crate) broker_session: BrokerSession,
     /// What it is not to be subscribed to any more.
     pub(crate) gone: Vec<String>,
     pub(crate) kept: bool,
@@ -68,10 +68,10 @@ pub(crate) fn begin(session: Session, intake: &Intake) -> watch::Receiver<Status
     intake.tasks().spawn(async move {
         loop {
             let choosing = choose(&session, &status);
-            let Some(claim) = leaving.run_until_cancelled(choosing).await else {
+            let Some(talk) = leaving.run_until_cancelled(choosing).await else {
                 return;
             };
-            let (client, events) = AsyncClient::new(session.held.options(), OUTGOING);
+            let (client, events) = AsyncClient::new(session.broker_session.options(), OUTGOING);
             let most = events.options.receive_maximum().unwrap_or(u16::MAX);
             let subscriber = Arc::new(Subscriber {
                 client,
@@ -81,7 +81,7 @@ pub(crate) fn begin(session: Session, intake: &Intake) -> watch::Receiver<Status
                 over: Mutex::default(),
                 tasks: tasks.clone(),
             });
-            if subscriber.run(events, claim, &leaving).await == End::Left {
+            if subscriber.run(events, talk, &leaving).await == End::Left {
                 return;
             }
         }
@@ -90,19 +90,19 @@ pub(crate) fn begin(session: Session, intake: &Intake) -> watch::Receiver<Status
 }
 
 /// Finds the session to take: a group's is the first from its number on for which nobody answers.
-async fn choose(session: &Session, status: &watch::Sender<Status>) -> Claim {
+async fn choose(session: &Session, status: &watch::Sender<Status>) -> SessionTalk {
     let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
     let mut left = u8::MAX;
     loop {
-        let name = session.held.options().client_id();
-        let mut claim = Claim::new(&session.publisher, &name);
-        if !session.held.is_numbered() {
-            return claim;
+        let name = session.broker_session.options().client_id();
+        let mut talk = SessionTalk::new(&session.publisher, &name);
+        if !session.broker_session.is_numbered() {
+            return talk;
         }
-        let why = match claim.take_if_free().await {
-            Ok(true) => return claim,
+        let why = match talk.take_if_free().await {
+            Ok(true) => return talk,
             Ok(false) => {
-                session.held.moves_on();
+                session.broker_session.take_next_number();
                 if left > 0 {
                     left -= 1;
                     continue;
@@ -140,12 +140,12 @@ impl Subscriber {
     async fn run(
         self: Arc<Self>,
         mut events: EventLoop,
-        mut claim: Claim,
+        mut talk: SessionTalk,
         leaving: &CancellationToken,
     ) -> End {
         let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
         let mut stand_by = Backoff::new(STAND_BY, LONGEST_STAND_BY);
-        claim.take().await;
+        talk.take().await;
         let mut since = Instant::now();
         loop {
             let event = tokio::select! {
@@ -161,15 +161,15 @@ impl Subscriber {
                 Ok(event) => {
                     if let Event::Incoming(Packet::ConnAck(_)) = event {
                         since = Instant::now();
-                        claim.taken();
+                        talk.taken();
                     }
                     self.take(event, leaving.is_cancelled());
                 }
                 Err(error) => {
                     self.forget(&mut events);
-                    let is_anothers = claim.is_anothers().await;
+                    let is_anothers = talk.is_anothers().await;
                     let taken_over = is_anothers || is_taken_over(&error);
-                    if taken_over && self.session.held.is_numbered() {
+                    if taken_over && self.session.broker_session.is_numbered() {
                         self.give_up(is_anothers);
                         return End::TakenOver;
                     }
@@ -182,14 +182,14 @@ impl Subscriber {
                         false => backoff.delay(),
                     };
                     if taken_over {
-                        claim.lost();
+                        talk.lost();
                     }
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
-                        () = claim.is_released(), if taken_over => {}
+                        () = talk.is_released(), if taken_over => {}
                         () = leaving.cancelled() => return End::Left,
                     }
-                    claim.take().await;
+                    talk.take().await;
                     since = Instant::now();
                 }
             }
@@ -228,13 +228,13 @@ impl Subscriber {
     /// that it takes it: one that only wanted to unsubscribe it does not keep it.
     fn give_up(&self, is_anothers: bool) {
         self.begin_anew(true);
-        let name = self.session.held.options().client_id();
+        let name = self.session.broker_session.options().client_id();
         tracing::info!(
             name,
             "the MQTT session was taken over, asking which one of the group is free"
         );
         if is_anothers {
-            self.session.held.moves_on();
+            self.session.broker_session.take_next_number();
         }
     }
 
@@ -281,14 +281,19 @@ impl Subscriber {
             true => QoS::AtLeastOnce,
             false => QoS::AtMostOnce,
         };
-        let filters = self.session.held.filters.iter().map(|filter| Filter {
-            // Not all that is retained again with each connection.
-            retain_forward_rule: match filter.starts_with("$share/") {
-                true => RetainForwardRule::OnEverySubscribe,
-                false => RetainForwardRule::OnNewSubscribe,
-            },
-            ..Filter::new(filter, qos)
-        });
+        let filters = self
+            .session
+            .broker_session
+            .filters
+            .iter()
+            .map(|filter| Filter {
+                // Not all that is retained again with each connection.
+                retain_forward_rule: match filter.starts_with("$share/") {
+                    true => RetainForwardRule::OnEverySubscribe,
+                    false => RetainForwardRule::OnNewSubscribe,
+                },
+                ..Filter::new(filter, qos)
+            });
         if let Err(error) = self.client.try_subscribe_many(filters) {
             let why = format!("could not subscribe: {error}");
             self.status.send_replace(Status::Failed(why));
@@ -302,7 +307,10 @@ impl Subscriber {
     }
 
     fn subscribed(&self, ack: &SubAck) {
-        let mut refused = ack.return_codes.iter().zip(&self.session.held.filters);
+        let mut refused = ack
+            .return_codes
+            .iter()
+            .zip(&self.session.broker_session.filters);
         let refused = refused.find(|(code, _)| !matches!(code, SubscribeReasonCode::Success(_)));
         self.status.send_replace(match refused {
             Some((code, filter)) => Status::Failed(format!(

@@ -8,8 +8,8 @@ use lapin::{BasicProperties, ErrorKind};
 use lattice_provider_sdk::messaging::{Broker, Message, MessagingError, Replies};
 use lattice_provider_sdk::{Context, Shared, chain};
 
-use crate::line::{Confirmed, Line, Question, SendError};
 use crate::message::{self, Destination};
+use crate::publish_line::{Confirmed, PublishLine, Question, SendError};
 use crate::rabbit::Rabbit;
 use crate::settings::is_name;
 
@@ -48,7 +48,7 @@ fn key(text: &str) -> Result<ShortString, MessagingError> {
 
 /// Refuses a message whose headers the server does not take: each value of a list takes more than its bytes.
 fn fits(
-    line: &Line,
+    line: &PublishLine,
     message: &Message,
     properties: &BasicProperties,
 ) -> Result<(), MessagingError> {

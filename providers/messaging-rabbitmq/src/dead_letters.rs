@@ -11,8 +11,8 @@ use lattice_provider_sdk::{Backoff, BoxError, chain};
 use lattice_rabbitmq::open_channel;
 
 use crate::consumer::Trouble;
-use crate::line::Confirmed;
 use crate::message;
+use crate::publish_line::Confirmed;
 use crate::rabbit::Rabbit;
 
 /// The first and the longest pause after an error.

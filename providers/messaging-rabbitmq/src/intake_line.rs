@@ -1,10 +1,10 @@
-//! One connection over which messages come.
+//! The connection for everything that is not published.
 
 use lapin::options::BasicQosOptions;
 use lapin::{Channel, Connection};
 use lattice_rabbitmq::open_channel;
 
-use crate::line::declare_exchange;
+use crate::publish_line::declare_exchange;
 
 /// One connection for all that is not published: what brings messages, acknowledges them, and makes queues
 /// and bindings. A server that is short of memory or disk reads nothing from connections that publish, and

@@ -9,7 +9,7 @@ use lapin::types::{AMQPValue, FieldArray, FieldTable, ShortString};
 use lattice_provider_sdk::messaging::{Arriving, DeadLetter, Message, MessagingError};
 use lattice_rpc::TraceContext;
 
-use crate::line::DIRECT;
+use crate::publish_line::DIRECT;
 
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";

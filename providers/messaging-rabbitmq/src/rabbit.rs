@@ -9,7 +9,7 @@ use lattice_provider_sdk::messaging::MessagingError;
 use lattice_rabbitmq::{ConnectError, KeptLine};
 
 use crate::intake_line::IntakeLine;
-use crate::line::Line;
+use crate::publish_line::PublishLine;
 use crate::settings::ServerSettings;
 
 /// How long the server may take to answer when it is asked how it does.
@@ -21,7 +21,7 @@ const BEHIND: &str = "RabbitMQ is far behind with what was published before, and
 /// A server, connected to again and again.
 pub(crate) struct Rabbit {
     pub(crate) settings: ServerSettings,
-    line: KeptLine<Line>,
+    line: KeptLine<PublishLine>,
     intake: KeptLine<IntakeLine>,
     next: AtomicU64,
 }
@@ -33,7 +33,7 @@ impl Rabbit {
         name: &str,
     ) -> Result<Self, ConnectError> {
         let exchange = settings.exchange.clone();
-        let publishing = move |connection| Line::on(connection, exchange.clone());
+        let publishing = move |connection| PublishLine::on(connection, exchange.clone());
         let exchange = settings.exchange.clone();
         let taking = move |connection| IntakeLine::on(connection, exchange.clone());
         let names = ["publishes", "consumes"].map(|what| format!("{name} {what}"));
@@ -50,7 +50,7 @@ impl Rabbit {
     }
 
     /// The line that publishes, if there is one now.
-    pub(crate) fn line(&self) -> Result<Arc<Line>, MessagingError> {
+    pub(crate) fn line(&self) -> Result<Arc<PublishLine>, MessagingError> {
         let now = self.line.now();
         now.map_err(|_| MessagingError::Disconnected("RabbitMQ"))
     }
@@ -83,7 +83,7 @@ impl Rabbit {
     }
 
     /// Waits for a line that publishes.
-    pub(crate) async fn next_line(&self) -> Arc<Line> {
+    pub(crate) async fn next_line(&self) -> Arc<PublishLine> {
         self.line.wait().await
     }
 

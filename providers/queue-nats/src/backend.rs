@@ -225,18 +225,23 @@ impl NatsQueues {
 
     /// Stores a message among the dead letters. Storing it again, when it could not be acknowledged
     /// in its queue, has no effect.
-    async fn bury(&self, queue: &Queue, lease: &Lease, why: &str) -> Result<(), QueueError> {
+    async fn move_to_dead_letters(
+        &self,
+        queue: &Queue,
+        lease: &Lease,
+        why: &str,
+    ) -> Result<(), QueueError> {
         let dead = self.settings.dead(&queue.name);
         let raw = queue.stream.get_raw_message(lease.sequence).await;
         let raw = raw.map_err(|error| QueueError::unavailable(chain(&error)))?;
         let stored = raw.time.unix_timestamp_nanos();
         let message = stored_message::read(Some(&raw.headers), raw.payload);
         let mut letter = dead_letter(message, &queue.name, lease.attempt, why);
-        let grave = self.grave(&dead).await?;
+        let dead_letters = self.dead_letter_queue(&dead).await?;
         // A queue that was made again counts from 1 again.
         let id = format!("dead-{}-{}-{stored}", queue.stream_name(), lease.sequence);
         let mut left_out = Vec::new();
-        while let Err(error) = self.store_dead(&grave, &letter, &id).await {
+        while let Err(error) = self.store_dead(&dead_letters, &letter, &id).await {
             letter = smaller_dead_letter(letter, error, &mut left_out)?;
         }
         if !left_out.is_empty() {
@@ -249,7 +254,7 @@ impl NatsQueues {
 
     async fn store_dead(
         &self,
-        grave: &Queue,
+        dead_letters: &Queue,
         letter: &Message,
         id: &str,
     ) -> Result<(), QueueError> {
@@ -257,14 +262,14 @@ impl NatsQueues {
         let mut headers = stored_message::headers(letter);
         headers.insert(DEDUP_ID, id);
         headers.insert(MOVED_ID, id);
-        let (body, most) = (letter.body.clone(), grave.most(wire));
+        let (body, most) = (letter.body.clone(), dead_letters.most(wire));
         stored_message::fits(&headers, body.len(), most)?;
-        let stored = wire.publish(grave.subject(None), headers, body, most);
-        self.noted(grave, stored.await).map(drop)
+        let stored = wire.publish(dead_letters.subject(None), headers, body, most);
+        self.noted(dead_letters, stored.await).map(drop)
     }
 
     /// The dead-letter queue, which has no limits of its own unless it was there before.
-    async fn grave(&self, dead: &str) -> Result<Arc<Queue>, QueueError> {
+    async fn dead_letter_queue(&self, dead: &str) -> Result<Arc<Queue>, QueueError> {
         let mut unlimited = self.settings.queue.clone();
         (unlimited.max_messages, unlimited.max_bytes) = (-1, -1);
         unlimited.max_message_bytes = -1;
@@ -443,7 +448,7 @@ impl Taken<'_> {
             }
             Outcome::Reject(why) => {
                 if let Some(lease) = &self.lease {
-                    self.queues.bury(queue, lease, &why).await?;
+                    self.queues.move_to_dead_letters(queue, lease, &why).await?;
                 }
                 AckKind::Ack
             }

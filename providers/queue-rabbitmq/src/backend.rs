@@ -12,10 +12,10 @@ use lattice_provider_sdk::queue::{
 use lattice_provider_sdk::{Features, LinkError, LinkKey, Shared};
 use tokio::time::Instant;
 
-use crate::grave::Grave;
+use crate::dead_letter_queue::DeadLetterQueue;
 use crate::intake_line::IntakeLine;
 use crate::leases::{LONGEST, Lease, fresh};
-use crate::line::{self, answered};
+use crate::publish_line::{self, answered};
 use crate::queue::{Queue, ready};
 use crate::rabbit::Rabbit;
 use crate::receive::receive;
@@ -141,7 +141,7 @@ impl RabbitQueues {
             queue: Arc::clone(queue),
             acker: incoming.acker,
             is_full: !line.takes(&incoming.properties, MORE_AGAIN),
-            grave: Grave::of(&queue.name, &self.settings),
+            dead_letters: DeadLetterQueue::of(&queue.name, &self.settings),
             properties: incoming.properties,
             body,
             history,
@@ -312,7 +312,7 @@ impl Queues for RabbitQueues {
         let queue = self.queue(&line, queue).await?;
         let count = |name: String| {
             let line = Arc::clone(&line);
-            async move { line::answered(ready(&line.connection, &name)).await }
+            async move { publish_line::answered(ready(&line.connection, &name)).await }
         };
         let dead = match count(self.settings.dead(&queue.name)).await {
             Ok(dead) => dead,
@@ -361,7 +361,7 @@ impl Taken<'_> {
                 false
             }
             Outcome::Reject(why) => {
-                lease.grave.bury(lines, lease, &why).await?;
+                lease.dead_letters.store(lines, lease, &why).await?;
                 false
             }
         };
@@ -391,7 +391,7 @@ impl Taken<'_> {
                 return Ok(());
             }
             let acked = lease.acker.ack(BasicAckOptions::default()).await;
-            acked.map(drop).map_err(line::lost)
+            acked.map(drop).map_err(publish_line::lost)
         })
         .await?;
         // Said, whatever comes of it: the server gives the message again if it has not heard.

@@ -1,4 +1,4 @@
-//! One connection over which messages come.
+//! The connection for everything that is not published.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::line::answered;
+use crate::publish_line::answered;
 use crate::queue::{LASTS_AFTER, Queue, declare};
 use crate::settings::QueueSettings;
 

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::grave::Grave;
+use crate::dead_letter_queue::DeadLetterQueue;
 use crate::queue::Queue;
 use crate::rabbit::Lines;
 use crate::room::Share;
@@ -58,7 +58,7 @@ pub(crate) struct Lease {
     /// Whether its headers leave no room in their frame for what the server adds when it gives the message once
     /// more, which would end the connection.
     pub(crate) is_full: bool,
-    pub(crate) grave: Grave,
+    pub(crate) dead_letters: DeadLetterQueue,
     pub(crate) since: Instant,
     pub(crate) until: Instant,
     /// What it takes of the room of its link.
@@ -87,7 +87,7 @@ impl Lease {
         delay: Duration,
     ) -> Result<(), QueueError> {
         match store::again(lines, self, attempts, delay).await {
-            Err(QueueError::TooLarge(_)) => self.grave.bury(lines, self, TOO_LARGE).await,
+            Err(QueueError::TooLarge(_)) => self.dead_letters.store(lines, self, TOO_LARGE).await,
             done => done,
         }
     }

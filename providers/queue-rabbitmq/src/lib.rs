@@ -82,12 +82,12 @@
 //! its dead-letter queue.
 
 mod backend;
-mod grave;
+mod dead_letter_queue;
 mod hold;
 mod intake_line;
 mod leases;
-mod line;
 mod provider;
+mod publish_line;
 mod queue;
 mod rabbit;
 mod receive;

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit};
 use tokio::time::{Duration, Instant, sleep_until};
 
 use crate::intake_line::IntakeLine;
-use crate::line::{answered, lost};
+use crate::publish_line::{answered, lost};
 use crate::settings::QueueSettings;
 
 /// How old a quorum queue has to be before messages are kept in it. RabbitMQ notes some time after it has made

@@ -8,7 +8,7 @@ use lattice_rabbitmq::{ConnectError, KeptLine, RabbitSettings};
 
 use crate::intake_line::IntakeLine;
 use crate::leases::Leases;
-use crate::line::Line;
+use crate::publish_line::PublishLine;
 use crate::room::Rooms;
 
 /// A server, with what its links have of it.
@@ -36,13 +36,13 @@ impl Rabbit {
 /// The two connections to a server, made again and again.
 #[derive(Debug)]
 pub(crate) struct Lines {
-    publishing: KeptLine<Line>,
+    publishing: KeptLine<PublishLine>,
     intake: KeptLine<IntakeLine>,
 }
 
 impl Lines {
     async fn open(settings: &RabbitSettings, name: &str) -> Result<Self, ConnectError> {
-        let sending = |connection| ready(Ok(Line::on(connection)));
+        let sending = |connection| ready(Ok(PublishLine::on(connection)));
         let taking = |connection| ready(Ok(IntakeLine::on(connection)));
         let names = ["publishes", "consumes"].map(|what| format!("{name} {what}"));
         let (publishing, intake) = tokio::try_join!(
@@ -53,7 +53,7 @@ impl Lines {
     }
 
     /// The line that publishes, if there is one now and the server takes messages.
-    pub(crate) fn publishing(&self) -> Result<Arc<Line>, QueueError> {
+    pub(crate) fn publishing(&self) -> Result<Arc<PublishLine>, QueueError> {
         let line = self.publishing.now().map_err(QueueError::unavailable)?;
         line.check()?;
         Ok(line)

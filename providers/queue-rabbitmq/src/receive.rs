@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::leases::{REQUEUE, fresh};
-use crate::line::{ANSWER_WITHIN, lost};
+use crate::publish_line::{ANSWER_WITHIN, lost};
 use crate::queue::Queue;
 
 /// For how long messages are fetched one by one: what is there by then is returned.

@@ -118,11 +118,11 @@ impl LinkSettings {
     /// How a queue is created that is missing when a component asks for it, if it is at all.
     #[must_use]
     pub fn creates(&self, queue: &str) -> Option<QueueSettings> {
-        let is_grave = queue == self.dead(&self.own);
+        let is_dead_letter_queue = queue == self.dead(&self.own);
         match self.create {
             Create::All => Some(self.queue),
             Create::Own if queue == self.own => Some(self.queue),
-            Create::Own if is_grave => Some(self.queue.unlimited()),
+            Create::Own if is_dead_letter_queue => Some(self.queue.unlimited()),
             Create::Own | Create::No => None,
         }
     }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::hold;
 use crate::leases::Lease;
-use crate::line::{Line, Parcel};
+use crate::publish_line::{Parcel, PublishLine};
 use crate::queue::Queue;
 use crate::rabbit::Lines;
 use crate::stored_message::{self, History};
@@ -23,7 +23,7 @@ pub(crate) const MORE_AGAIN: usize = 64;
 
 /// A message of a component, if its attributes fit into a frame whatever comes of it.
 pub(crate) fn packed(
-    line: &Line,
+    line: &PublishLine,
     message: Message,
     history: &History,
 ) -> Result<Parcel, QueueError> {

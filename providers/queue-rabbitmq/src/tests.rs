@@ -11,13 +11,13 @@ use lattice_provider_sdk::queue::{
     dead_letter,
 };
 use lattice_provider_sdk::{Settings, Sharing};
-use lattice_rabbitmq::{confirming, frame_size};
+use lattice_rabbitmq::{frame_size, open_confirming_channel};
 use lattice_services::{Kind, Service};
 use tokio::time::Instant;
 
 use crate::backend::RabbitQueues;
 use crate::leases::{Lease, fresh};
-use crate::line::Parcel;
+use crate::publish_line::Parcel;
 use crate::rabbit::Rabbit;
 use crate::room::tests::link;
 use crate::settings::{LinkSettings, QueueSettings};
@@ -96,7 +96,7 @@ async fn send_with(service: &Service, bytes: impl FnOnce(usize) -> usize) {
     let connection = connection.await.unwrap();
     let most = usize::try_from(connection.configuration().frame_max()).unwrap();
     let properties = attribute(bytes(most));
-    let channel = confirming(&connection).await.unwrap();
+    let channel = open_confirming_channel(&connection).await.unwrap();
     let options = BasicPublishOptions::default();
     let sent = channel.basic_publish("".into(), "jobs".into(), options, b"job", properties);
     let confirmed = sent.await.unwrap().await.unwrap();

@@ -50,9 +50,9 @@
 //! Those of the queue `jobs` are in the queue `jobs-dead` unless the backend's own settings name
 //! another one, and [`dead_letter`] says what they look like. One that the dead-letter queue does not take,
 //! as it is too large with what is told of its death, goes without its body, whose size in bytes is in
-//! `dead-letter-size`, or without the attributes of its message where these are larger, and at last without both. In a queue that is its own dead-letter
-//! queue, nothing can be rejected, and `max_attempts` does not count: what is there comes until it is
-//! acknowledged.
+//! `dead-letter-size`, or without the attributes of its message where these are larger, and at last without
+//! both. In a queue that is its own dead-letter queue, nothing can be rejected, and `max_attempts` does not
+//! count: what is there comes until it is acknowledged.
 //!
 //! # Features
 //!

@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use self::calls::Calls;
+use self::calls::WaitingCalls;
 use crate::error::BoxError;
 use crate::link::Unsealer;
 use crate::nats::Renewing;
@@ -52,7 +52,7 @@ pub(crate) struct Renewal {
     peer: Peer,
     own: RpcPrefix,
     /// How long calls may take that do not say it.
-    untold: Duration,
+    default_time: Duration,
     unsealer: Unsealer,
     renewing: Renewing,
     taken: Subject,
@@ -80,7 +80,7 @@ impl Renewal {
         Ok(Self {
             peer: session.peer().clone(),
             own: RpcPrefix::new(session.lattice(), session.id()),
-            untold: session.default_deadline(),
+            default_time: session.default_deadline(),
             unsealer,
             renewing,
             taken: subjects.credentials_taken(&xkey).into(),
@@ -150,7 +150,7 @@ impl Renewal {
 
     async fn connect_again(&mut self, nats: &Client) -> Result<(), NotRenewed> {
         let until = Instant::now() + LIMIT;
-        let begin = Deputy::begin(&self.renewing, &self.own, self.untold);
+        let begin = Deputy::begin(&self.renewing, &self.own, self.default_time);
         let mut deputy = timeout_at(until, begin).await??;
         let least = AtomicU64::new(0);
         let done = deputy.during(until, self.reconnect(nats, &least)).await;
@@ -204,24 +204,24 @@ impl From<Elapsed> for NotRenewed {
 /// Another connection that takes in what is called meanwhile.
 struct Deputy {
     client: Client,
-    calls: Calls,
+    calls: WaitingCalls,
 }
 
 impl Deputy {
     async fn begin(
         renewing: &Renewing,
         own: &RpcPrefix,
-        untold: Duration,
+        default_time: Duration,
     ) -> Result<Self, BoxError> {
-        Self::on(renewing.connect().await?, own, untold).await
+        Self::on(renewing.connect().await?, own, default_time).await
     }
 
     /// It may get calls from now on.
-    async fn on(client: Client, own: &RpcPrefix, untold: Duration) -> Result<Self, BoxError> {
+    async fn on(client: Client, own: &RpcPrefix, default_time: Duration) -> Result<Self, BoxError> {
         // One of a queue group gets each call, whatever subjects its members listen to.
         let queue = own.queue_group().to_owned();
         let calls = client.queue_subscribe(own.calls(), queue).await?;
-        let calls = Calls::new(calls, untold);
+        let calls = WaitingCalls::new(calls, default_time);
         Ok(Self { client, calls })
     }
 
@@ -278,7 +278,7 @@ impl Deputy {
     async fn end(mut self) -> Result<usize, BoxError> {
         let hand_on = async {
             let (mut count, mut late) = (0, 0);
-            self.calls.last().await?;
+            self.calls.stop_taking().await?;
             while let Some(call) = self.calls.next().await {
                 match call.hand_on(&self.client).await? {
                     true => count += 1,
@@ -344,8 +344,8 @@ mod tests {
         deputy_with(nats, SOON).await
     }
 
-    async fn deputy_with(nats: &NatsBox, untold: Duration) -> Deputy {
-        let deputy = Deputy::on(nats.client().await.unwrap(), &own(), untold).await;
+    async fn deputy_with(nats: &NatsBox, default_time: Duration) -> Deputy {
+        let deputy = Deputy::on(nats.client().await.unwrap(), &own(), default_time).await;
         let deputy = deputy.unwrap();
         taken_in(&deputy.client).await.unwrap();
         deputy
@@ -432,8 +432,8 @@ mod tests {
     #[tokio::test]
     async fn calls_are_handed_on_with_what_is_left_of_their_time() {
         let nats = NatsBox::start().await.unwrap();
-        let (untold, wait) = (Duration::from_millis(50), Duration::from_millis(200));
-        let mut deputy = deputy_with(&nats, untold).await;
+        let (default_time, wait) = (Duration::from_millis(50), Duration::from_millis(200));
+        let mut deputy = deputy_with(&nats, default_time).await;
         let caller = nats.client().await.unwrap();
         let subject = || own().invocation("a:b/c", "get");
         for (terms, payload) in [("left=50", "over"), ("left=60000;turn=3", "in time")] {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use lattice_core::text::head;
+use lattice_core::text::clipped_bytes;
 
 use crate::PrepareError;
 
@@ -36,7 +36,7 @@ pub(crate) fn shown(name: &str) -> Cow<'_, str> {
     if name.len() <= MAX_NAME {
         return name.into();
     }
-    format!("{}…", head(name, SHOWN)).into()
+    format!("{}…", clipped_bytes(name, SHOWN)).into()
 }
 
 /// The imports of a component so far: how many go through links, and which nobody provides.

@@ -20,7 +20,7 @@ mod gate;
 use std::sync::Arc;
 
 use lattice_core::TraceContext;
-use lattice_core::text::head;
+use lattice_core::text::clipped_bytes;
 use tokio::runtime::Handle;
 use tokio::time::sleep_until;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower};
@@ -87,8 +87,8 @@ fn log(cx: &mut Ctx, level: LogLevel, context: &str, message: &str) {
     let Some(taken) = log.takes(level) else {
         return;
     };
-    let context = head(context, LONGEST_CONTEXT);
-    let message = head(message, LONGEST_MESSAGE);
+    let context = clipped_bytes(context, LONGEST_CONTEXT);
+    let message = clipped_bytes(message, LONGEST_MESSAGE);
     if !cx.may_log(context.len() + message.len()) || !log.admits(taken) {
         return log.leave_out(1);
     }
@@ -218,9 +218,9 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_between_characters() {
-        assert_eq!(head("abc", 3), "abc");
-        assert_eq!(head("abc", 2), "ab");
-        assert_eq!(head("aä", 2), "a");
+        assert_eq!(clipped_bytes("abc", 3), "abc");
+        assert_eq!(clipped_bytes("abc", 2), "ab");
+        assert_eq!(clipped_bytes("aä", 2), "a");
     }
 
     #[test]

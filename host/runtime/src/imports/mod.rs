@@ -12,7 +12,7 @@ mod rpc;
 mod secrets;
 
 pub(crate) use lattice_core::reply::message_chain as chain;
-use lattice_core::text::head;
+use lattice_core::text::clipped_bytes;
 use wasmtime::Engine;
 use wasmtime::component::types::ComponentInstance;
 use wasmtime::component::{
@@ -223,7 +223,7 @@ fn check_kept(what: &str, text: &str) -> Result<(), String> {
 
 /// The text of an error for a handle, cut where it is too long to be kept.
 pub(crate) fn kept_chain(error: &(dyn std::error::Error + 'static)) -> String {
-    head(&chain(error), MAX_KEPT_TEXT).to_owned()
+    clipped_bytes(&chain(error), MAX_KEPT_TEXT).to_owned()
 }
 
 /// The shape of a result list as [`Remote::call`] wants it; made once per function.

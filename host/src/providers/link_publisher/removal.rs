@@ -1,8 +1,8 @@
-//! How a process comes to do without links, while others with its id keep theirs.
+//! How a provider process learns that links are gone.
 //!
-//! All processes of a provider hear on one subject that a link is gone. Whoever deletes a link says so
-//! there; what is said later may take away a link that was put again meanwhile, and hosts of 1.9 tell a
-//! link once. So it is said here only where that does not come, and to no process of 1.9 besides the own.
+//! All processes of a provider hear deletions on one subject. Whoever deletes a link publishes there; a
+//! late repetition could take away a link that was put again, and 1.9 hosts tell a link once. So this host
+//! publishes only when nobody else has, and never where other 1.9 processes would hear it.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,23 +12,23 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{APART, LinkId, LinkPublisher, id_of};
 use crate::providers::delivery::Generation;
-use crate::providers::probe::{Counted, do_answer};
+use crate::providers::probe::{Respondents, at_least_answer};
 use crate::providers::send::publish;
 use crate::providers::tracked_link::TrackedLink;
 
 /// How long who deletes a link may take to tell of that: our hosts wait until they see it themselves.
-const SAID_WITHIN: Duration = Duration::from_secs(2);
+const REPORT_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long this host may take to see that a link is gone of which it is told so. A process of 1.9 that is
 /// told such a link again may keep it for good.
-const SEEN_WITHIN: Duration = Duration::from_secs(1);
+const TABLE_FOLLOWS_WITHIN: Duration = Duration::from_secs(1);
 
 /// How late this host may hear what it has said itself, perhaps after it has told the link anew.
-const OWN_WITHIN: Duration = Duration::from_secs(30);
+const OWN_ECHO_WITHIN: Duration = Duration::from_secs(30);
 
 /// A link that has left the table, of which the process has not heard so far.
 #[derive(Debug)]
-pub(super) struct Leaving {
+pub(super) struct UnreportedRemoval {
     pub(super) id: LinkId,
     link: Link,
     /// Until when others may say so.
@@ -37,7 +37,7 @@ pub(super) struct Leaving {
 
 /// What all processes of a provider were told of a link that the table has.
 #[derive(Debug)]
-pub(super) struct SaidGone {
+pub(super) struct ReportedGone {
     /// Until when the table may lose it.
     pub(super) by: Instant,
     /// Whether others have named this very link, and not perhaps this host.
@@ -68,7 +68,7 @@ impl LinkPublisher {
     /// Somebody has told all processes of the provider that links are gone. Those which stay are told
     /// again to this one. Who deletes a link says so at once; that it has left the store comes on another
     /// subscription, and may come later.
-    pub(crate) fn deleted(&mut self, gone: &[ResolvedLink]) {
+    pub(crate) fn heard_deletion(&mut self, gone: &[ResolvedLink]) {
         let gone: HashSet<LinkId> = gone.iter().filter_map(named).collect();
         if gone.is_empty() {
             return;
@@ -76,13 +76,13 @@ impl LinkPublisher {
         let now = Instant::now();
         // Whoever has said it, what is told next may not overtake it.
         self.removed_at = Some(now);
-        let own_said = &self.own_said;
+        let own_reports = &self.own_reports;
         let is_own = |id: &LinkId| {
-            own_said
+            own_reports
                 .get(id)
-                .is_some_and(|&said| now < said + OWN_WITHIN)
+                .is_some_and(|&at| now < at + OWN_ECHO_WITHIN)
         };
-        self.leaving
+        self.unreported
             .retain(|left| !gone.contains(&left.id) || is_own(&left.id));
         let keys: HashSet<_> = gone.iter().map(|(key, _)| key).collect();
         let ends = gone.iter().map(|(key, target)| (&key.source, target));
@@ -95,21 +95,24 @@ impl LinkPublisher {
         let by = match self.generation {
             // It does without the link for as short as can be; what is told too much is taken back.
             Generation::Ours => now + APART,
-            Generation::Unknown | Generation::Old => now + SEEN_WITHIN,
+            Generation::Unknown | Generation::Old => now + TABLE_FOLLOWS_WITHIN,
         };
         for id in self.tracked.keys().filter(|&id| is_lost(id)) {
             let is_surely_gone = gone.contains(id) && !is_own(id);
-            let said = SaidGone { by, is_surely_gone };
-            self.said_gone.insert(id.clone(), said);
+            let reported = ReportedGone { by, is_surely_gone };
+            self.reported_gone.insert(id.clone(), reported);
         }
     }
 
     /// Tells links again that all processes were told are gone, and that are there all the same.
-    pub(super) async fn tell_still_there(&mut self) {
+    pub(super) async fn retell_present_links(&mut self) {
         let now = Instant::now();
-        let due = self.said_gone.iter().filter(|(_, said)| said.by <= now);
+        let due = self
+            .reported_gone
+            .iter()
+            .filter(|(_, reported)| reported.by <= now);
         let due: HashSet<LinkId> = due.map(|(id, _)| id.clone()).collect();
-        self.said_gone.retain(|id, _| !due.contains(id));
+        self.reported_gone.retain(|id, _| !due.contains(id));
         for id in &due {
             // The process may miss it. One that it was not told is told of anyway when it can be.
             if self.tracked.get(id).is_some_and(|t| t.told.is_some()) {
@@ -126,30 +129,30 @@ impl LinkPublisher {
     }
 
     /// A link has left the table.
-    pub(super) fn has_left(&mut self, id: LinkId, tracked: TrackedLink) {
-        let said = self.said_gone.remove(&id);
+    pub(super) fn link_left_table(&mut self, id: LinkId, tracked: TrackedLink) {
+        let reported = self.reported_gone.remove(&id);
         if tracked.told.is_none() && !tracked.is_withdrawn {
             return;
         }
         // The process may have missed what it was told.
         self.note(id.clone());
-        if said.is_some_and(|said| said.is_surely_gone) {
+        if reported.is_some_and(|reported| reported.is_surely_gone) {
             return;
         }
-        let (link, by) = (tracked.link, Instant::now() + SAID_WITHIN);
-        self.leaving.push(Leaving { id, link, by });
+        let (link, by) = (tracked.link, Instant::now() + REPORT_WITHIN);
+        self.unreported.push(UnreportedRemoval { id, link, by });
     }
 
-    pub(super) fn is_leaving(&self, id: &LinkId) -> bool {
-        self.leaving.iter().any(|left| left.id == *id)
+    pub(super) fn is_unreported(&self, id: &LinkId) -> bool {
+        self.unreported.iter().any(|left| left.id == *id)
     }
 
     /// Tells of links that are gone for so long that nobody else will.
-    pub(super) async fn tell_left(&mut self) {
+    pub(super) async fn report_overdue_removals(&mut self) {
         let now = Instant::now();
-        self.own_said.retain(|_, said| now < *said + OWN_WITHIN);
-        let over = self.leaving.partition_point(|left| left.by <= now);
-        let over = self.leaving.drain(..over);
+        self.own_reports.retain(|_, at| now < *at + OWN_ECHO_WITHIN);
+        let over = self.unreported.partition_point(|left| left.by <= now);
+        let over = self.unreported.drain(..over);
         let over = over.map(|left| (left.id, left.link)).collect();
         self.take_away(over).await;
     }
@@ -157,16 +160,17 @@ impl LinkPublisher {
     /// Takes away first what has left between the ends of links that come: a process of 1.9 knows all
     /// links of two ends for one, and would forget those that have come.
     pub(super) async fn take_displaced(&mut self, coming: &[&LinkId]) {
-        if self.leaving.is_empty() || self.generation == Generation::Ours {
+        if self.unreported.is_empty() || self.generation == Generation::Ours {
             return;
         }
         let takes_place = |id: &LinkId, left: &LinkId| {
             id != left && id.0.source == left.0.source && id.1 == left.1
         };
-        let is_displaced = |left: &Leaving| coming.iter().any(|&id| takes_place(id, &left.id));
-        let leaving = std::mem::take(&mut self.leaving).into_iter();
-        let (displaced, leaving): (Vec<_>, Vec<_>) = leaving.partition(is_displaced);
-        self.leaving = leaving;
+        let is_displaced =
+            |left: &UnreportedRemoval| coming.iter().any(|&id| takes_place(id, &left.id));
+        let unreported = std::mem::take(&mut self.unreported).into_iter();
+        let (displaced, unreported): (Vec<_>, Vec<_>) = unreported.partition(is_displaced);
+        self.unreported = unreported;
         let displaced = displaced.into_iter().map(|left| (left.id, left.link));
         self.take_away(displaced.collect()).await;
     }
@@ -183,7 +187,7 @@ impl LinkPublisher {
             Generation::Old => 2,
             Generation::Unknown | Generation::Ours => 1,
         };
-        let is_shared = self.do_answer(least, Counted::Anonymous).await;
+        let is_shared = self.at_least_answer(least, Respondents::Of19).await;
         let links = match self.generation {
             Generation::Ours => self.put_off_returned(links),
             Generation::Unknown | Generation::Old => links,
@@ -227,10 +231,10 @@ impl LinkPublisher {
         let has_returned =
             |(id, _): &(LinkId, Link)| there.contains(id) && !self.tracked.contains_key(id);
         let (returned, gone): (Vec<_>, Vec<_>) = links.into_iter().partition(has_returned);
-        let by = Instant::now() + SAID_WITHIN;
+        let by = Instant::now() + REPORT_WITHIN;
         let returned = returned.into_iter();
-        let returned = returned.map(|(id, link)| Leaving { id, link, by });
-        self.leaving.extend(returned);
+        let returned = returned.map(|(id, link)| UnreportedRemoval { id, link, by });
+        self.unreported.extend(returned);
         gone
     }
 
@@ -238,11 +242,11 @@ impl LinkPublisher {
     /// ignore that otherwise. Where others have its id they would forget theirs as well, and their
     /// hosts would not tell them again: such a link stays as it is until the process is started
     /// anew, as in 1.9.
-    pub(super) async fn make_way(&mut self, links: &[&Link]) {
+    pub(super) async fn remove_before_retelling(&mut self, links: &[&Link]) {
         if links.is_empty() || self.generation != Generation::Old {
             return;
         }
-        if self.do_answer(2, Counted::All).await {
+        if self.at_least_answer(2, Respondents::All).await {
             tracing::warn!(
                 provider = self.id.as_str(),
                 links = links.len(),
@@ -274,12 +278,12 @@ impl LinkPublisher {
             Generation::Ours => return,
             Generation::Unknown => {
                 // Where somebody answers, it is told once it is known of which generation it is.
-                if self.do_answer(1, Counted::All).await {
+                if self.at_least_answer(1, Respondents::All).await {
                     return;
                 }
             }
             Generation::Old => {
-                if self.do_answer(2, Counted::All).await {
+                if self.at_least_answer(2, Respondents::All).await {
                     self.has_to_end = true;
                     return;
                 }
@@ -300,9 +304,9 @@ impl LinkPublisher {
     }
 
     /// Whether at least so many processes with the id of the provider answer.
-    async fn do_answer(&self, least: usize, counted: Counted) -> bool {
+    async fn at_least_answer(&self, least: usize, respondents: Respondents) -> bool {
         let (health, within) = (self.subjects.health(), self.deps.rpc_timeout);
-        do_answer(&self.deps.nats, &health, within, least, counted).await
+        at_least_answer(&self.deps.nats, &health, within, least, respondents).await
     }
 
     /// Waits until what was told before cannot overtake what is told next.
@@ -319,7 +323,7 @@ impl LinkPublisher {
         publish(&self.deps.nats, &self.subjects.link_delete(), &removal).await;
         let now = Instant::now();
         self.removed_at = Some(now);
-        self.own_said.extend(named(&removal).map(|id| (id, now)));
+        self.own_reports.extend(named(&removal).map(|id| (id, now)));
     }
 
     /// Tells a process of ours, and no other, to do without a link.

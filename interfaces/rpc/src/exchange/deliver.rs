@@ -118,7 +118,7 @@ impl Exchange {
                 if state.remote.as_ref().is_some_and(|r| r.window.is_some()) {
                     return Delivered::CancelAt(format!("{reply}.cancel").into());
                 }
-                let ends = state.take_debts();
+                let ends = state.take_untold_ends();
                 if !ends.is_empty() {
                     return Delivered::EndAt(ends);
                 }

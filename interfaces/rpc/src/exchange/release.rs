@@ -17,7 +17,7 @@ pub(crate) enum Release {
     /// At once, after a call of a 1.9 peer, whose answers do not tell whose they are.
     Stock,
     /// At once, after a call of a 1.9 peer that has to be told where its parameters end.
-    Owing(Vec<DeferredSend>),
+    TellEnds(Vec<DeferredSend>),
     /// At once, with a message to the other end.
     Cancel(Subject),
     /// When the other end has told where to cancel, or after a while.
@@ -28,13 +28,13 @@ impl Exchange {
     /// What to do when the calling side lets go of the call.
     pub(crate) fn release(&self) -> Release {
         let mut state = self.state.lock();
-        let owed = state.take_debts();
-        if !owed.is_empty() {
-            return Release::Owing(owed);
+        let ends = state.take_untold_ends();
+        if !ends.is_empty() {
+            return Release::TellEnds(ends);
         }
         let done = state.is_answered() && state.error.is_none();
         if self.side == Side::Callee || state.over || done {
-            let stock = state.remote.as_ref().is_some_and(|r| r.window.is_none());
+            let stock = state.remote.as_ref().is_some_and(Remote::is_of_1_9);
             return match self.side {
                 Side::Caller if done && state.is_clean() => Release::Clean,
                 Side::Caller if stock => Release::Stock,

@@ -6,7 +6,7 @@ use async_nats::Subject;
 use lattice_codec::Path;
 
 use super::{DeferredSend, Peer};
-use crate::exchange::{Debt, Exchange, Release};
+use crate::exchange::{Exchange, Release, UntoldEnd};
 use crate::slots::SlotId;
 
 /// A taken slot. The slot is given back when the last holder lets go.
@@ -31,13 +31,13 @@ impl SlotGuard {
     /// The writer of a parameter is gone that has sent nothing: a 1.9 callee is told so as soon as it is
     /// known.
     pub(crate) fn owe_end(&self, path: &Path) {
-        self.exchange.owe(Debt::broken(path.clone()));
+        self.exchange.note_end(UntoldEnd::broken(path.clone()));
         self.settle_later();
     }
 
-    /// Has a 1.9 callee told of all ends that are owed to it, if it is known, without waiting for that.
+    /// Has a 1.9 callee told of all ends that are untold, if it is known, without waiting for that.
     pub(crate) fn settle_later(&self) {
-        for end in self.exchange.take_debts() {
+        for end in self.exchange.take_untold_ends() {
             self.peer.send_later(end);
         }
     }
@@ -58,7 +58,7 @@ impl Drop for SlotGuard {
                 slots.remove(self.id);
                 slots.distrust(self.exchange.subject());
             }
-            Release::Owing(ends) => {
+            Release::TellEnds(ends) => {
                 let slots = &self.peer.inner.slots;
                 slots.remove(self.id);
                 slots.distrust(self.exchange.subject());

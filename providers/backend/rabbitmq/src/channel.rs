@@ -47,20 +47,19 @@ fn is_of_another(error: &Error) -> bool {
 /// # Errors
 ///
 /// Those of the connection.
-pub async fn confirming(connection: &Connection) -> lapin::Result<Channel> {
+pub async fn open_confirming_channel(connection: &Connection) -> lapin::Result<Channel> {
     let channel = open_channel(connection).await?;
     let confirming = channel.confirm_select(ConfirmSelectOptions::default());
     confirming.await?;
     Ok(channel)
 }
 
-/// A channel that publishes for one at a time. It is not here while it is used: one whose user did
-/// not see the end of it is not used again, as what the server still owes it would hold up, or be taken
-/// for, what comes behind.
+/// A channel that one caller at a time publishes on. A caller that is cancelled does not give it back, since
+/// confirmations that it left behind would be taken for those of the next.
 #[derive(Debug, Default)]
-pub struct LoneChannel(Mutex<Option<Channel>>);
+pub struct ExclusiveChannel(Mutex<Option<Channel>>);
 
-impl LoneChannel {
+impl ExclusiveChannel {
     /// Waits until nobody else uses it, and takes it; a new one of the connection if there is none that
     /// is open.
     ///
@@ -71,7 +70,7 @@ impl LoneChannel {
         let mut place = self.0.lock().await;
         let channel = match place.take().filter(|channel| channel.status().connected()) {
             Some(channel) => channel,
-            None => confirming(connection).await?,
+            None => open_confirming_channel(connection).await?,
         };
         Ok(Lent { channel, place })
     }

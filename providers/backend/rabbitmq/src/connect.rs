@@ -49,7 +49,7 @@ where
 async fn connect(uri: AMQPUri, server: &RabbitSettings, name: &str) -> lapin::Result<Connection> {
     let tls = OwnedTLSConfig {
         identity: None,
-        cert_chain: server.authority.as_ref().map(|pem| pem.expose().to_owned()),
+        cert_chain: server.tls_ca.as_ref().map(|pem| pem.expose().to_owned()),
     };
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     let runtime = lapin::runtime::default_runtime()?;

@@ -35,7 +35,7 @@ mod kept_line;
 mod settings;
 
 pub use blocked::{Blocked, takes_messages};
-pub use channel::{Lent, LoneChannel, confirming, open_channel};
+pub use channel::{ExclusiveChannel, Lent, open_channel, open_confirming_channel};
 pub use connect::ConnectError;
 pub use frame::{fits_frame, frame_size};
 pub use kept_line::{KeptLine, Line};

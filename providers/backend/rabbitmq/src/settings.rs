@@ -15,7 +15,7 @@ pub struct RabbitSettings {
     url: SecretText,
     login: Option<(String, SecretText)>,
     /// Certificates to trust besides those of the system.
-    pub(crate) authority: Option<SecretText>,
+    pub(crate) tls_ca: Option<SecretText>,
 }
 
 impl RabbitSettings {
@@ -32,10 +32,10 @@ impl RabbitSettings {
         let read = Self {
             url: url.unwrap_or_else(|| SecretText::new(USUAL)),
             login: user.map(|user| (user, password)),
-            authority: authority(settings)?,
+            tls_ca: tls_ca(settings)?,
         };
         let is_plain = read.uri()?.scheme != AMQPScheme::AMQPS;
-        if read.authority.is_some() && is_plain {
+        if read.tls_ca.is_some() && is_plain {
             let what = "there are certificates, but `url` does not begin with `amqps://`";
             return Err(LinkError::invalid(what));
         }
@@ -62,7 +62,7 @@ impl RabbitSettings {
     }
 }
 
-fn authority(settings: &Settings) -> Result<Option<SecretText>, LinkError> {
+fn tls_ca(settings: &Settings) -> Result<Option<SecretText>, LinkError> {
     match (settings.secret("tls_ca"), settings.text("tls_ca_file")) {
         (Some(_), Some(_)) => {
             let what = "there are both `tls_ca` and `tls_ca_file`, expected one of them";

@@ -1,5 +1,5 @@
-//! Where a link begins that gets only what is new: there it has to go on after a restart too, whether a
-//! message was handled before or not.
+//! Where a link with `begin = latest` begins: the end of each partition that has no position is committed
+//! before the link is ready, so that a restart continues there even if nothing was handled.
 
 use std::time::Duration;
 
@@ -25,12 +25,12 @@ pub(super) struct TooLate;
 
 /// How long somebody waits for a reader to begin.
 #[derive(Debug)]
-pub(super) struct Wait {
+pub(super) struct StartDeadline {
     until: Instant,
     gone: CancellationToken,
 }
 
-impl Wait {
+impl StartDeadline {
     /// Until then, unless the guard is dropped before.
     pub(super) fn until(until: Instant) -> (Self, DropGuard) {
         let gone = CancellationToken::new();
@@ -84,13 +84,13 @@ pub(super) async fn partitions(
     Ok(Some(all))
 }
 
-/// Stores the end of each of these partitions that has no position yet as the position of the group,
+/// Commits the end of each of these partitions that has no position yet as the position of the group,
 /// before the consumer joins it. `false` where the brokers refuse that, since the group has members
 /// already.
-pub(super) fn store(
+pub(super) fn commit_ends(
     consumer: &StreamConsumer<Told>,
     partitions: &[Partition],
-    wait: &Wait,
+    deadline: &StartDeadline,
 ) -> Result<bool, BoxError> {
     if partitions.is_empty() {
         return Ok(true);
@@ -99,7 +99,7 @@ pub(super) fn store(
     for (topic, number) in partitions {
         all.add_partition(topic, *number);
     }
-    let stored = consumer.committed_offsets(all, wait.for_answer()?)?;
+    let stored = consumer.committed_offsets(all, deadline.for_answer()?)?;
     let mut without = TopicPartitionList::new();
     for element in stored.elements() {
         element.error()?;
@@ -111,13 +111,13 @@ pub(super) fn store(
         return Ok(true);
     }
     // Who says this is asked about topics: it says nothing of the group.
-    let ends = consumer.offsets_for_times(without, wait.for_answer()?);
+    let ends = consumer.offsets_for_times(without, deadline.for_answer()?);
     let ends = ends.map_err(|error| error.to_string())?;
     for element in ends.elements() {
         element.error()?;
     }
     // It waits for the brokers on its own terms.
-    wait.left()?;
+    deadline.left()?;
     match consumer.commit(&ends, CommitMode::Sync) {
         Err(error) if is_of_others(&error) => Ok(false),
         committed => {
@@ -129,7 +129,7 @@ pub(super) fn store(
 
 /// Whether brokers may not let us use the group. Where they do not even say who coordinates it the library
 /// goes on asking, until it took too long.
-pub(super) fn may_lack_group(error: &BoxError) -> bool {
+pub(super) fn lacks_group_rights(error: &BoxError) -> bool {
     use RDKafkaErrorCode as Code;
     let told: Option<&KafkaError> = error.downcast_ref();
     matches!(

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use lattice_core::text::head;
+use lattice_core::text::clipped_bytes;
 
 use super::{Arriving, Message};
 
@@ -186,7 +186,7 @@ fn is_odd(c: char) -> bool {
 fn line(text: &str) -> String {
     let plain = |c: char| if is_odd(c) { ' ' } else { c };
     let line: String = text.chars().map(plain).collect();
-    head(&line, LONGEST_VALUE).trim().to_owned()
+    clipped_bytes(&line, LONGEST_VALUE).trim().to_owned()
 }
 
 #[cfg(test)]

@@ -13,10 +13,10 @@ use tokio::time::Instant;
 
 /// How many leases are known at most; those beyond are judged by their receipts alone.
 const MOST: usize = 50_000;
-/// Those that have ended are not looked for among fewer.
-const FEW: usize = 1024;
-/// How long nothing is looked for when all of the most last.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Ended leases are not removed while there are fewer than this.
+const PRUNE_FROM: usize = 1024;
+/// How long to wait before pruning again when the table is full of leases that last.
+const PRUNE_EVERY: Duration = Duration::from_secs(1);
 
 /// What is known of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,15 +83,15 @@ struct Lease<T> {
 }
 
 impl<T> Table<T> {
-    /// Makes room for one more, if there is any. Who makes room leaves as much as is kept, so that it
-    /// is not made for each.
+    /// Removes ended leases when the table is full, and raises the next threshold to twice what is left, so
+    /// that not every insertion scans it.
     fn has_room(&mut self) -> bool {
         let now = Instant::now();
         let is_time = self.again.is_none_or(|again| again <= now);
-        if self.leases.len() >= self.full.max(FEW) && is_time {
+        if self.leases.len() >= self.full.max(PRUNE_FROM) && is_time {
             self.leases.retain(|_, lease| lease.until > now);
-            self.full = (self.leases.len() * 2).clamp(FEW, MOST);
-            self.again = (self.leases.len() >= MOST).then(|| now + PAUSE);
+            self.full = (self.leases.len() * 2).clamp(PRUNE_FROM, MOST);
+            self.again = (self.leases.len() >= MOST).then(|| now + PRUNE_EVERY);
         }
         self.leases.len() < MOST
     }
@@ -153,11 +153,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn ended_leases_are_forgotten() {
         let leases = LeaseTable::default();
-        for n in 0..10 * FEW {
+        for n in 0..10 * PRUNE_FROM {
             leases.put(&n.to_string(), (), Duration::from_millis(10));
             tokio::time::advance(Duration::from_millis(1)).await;
         }
-        assert!(leases.0.lock().leases.len() <= FEW);
+        assert!(leases.0.lock().leases.len() <= PRUNE_FROM);
         for n in 0..2 * MOST {
             leases.put(&n.to_string(), (), LEASE);
         }

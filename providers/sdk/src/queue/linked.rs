@@ -1,13 +1,13 @@
 //! The queues behind one link, with what the link says of them.
 
-mod burials;
+mod dead_moves;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use self::burials::Burials;
+use self::dead_moves::DeadMoves;
 use super::backend::{Delivery, Depth, Message, Outcome, QueueError, Queues, ReceiveOptions, Sent};
 use super::checks;
 use super::names::Names;
@@ -32,7 +32,7 @@ const HANDLER_ATTEMPTS: u32 = 5;
 #[derive(Debug)]
 pub struct Linked<B> {
     queues: Arc<B>,
-    burials: Burials,
+    dead_moves: DeadMoves,
     names: Names,
     holder: Holder,
     lease: Duration,
@@ -63,7 +63,7 @@ impl<B: Queues> Linked<B> {
         let longest = longest.min(LONGEST_LEASE_MS);
         Ok(Self {
             queues: Arc::new(queues),
-            burials: Burials::new(),
+            dead_moves: DeadMoves::new(),
             names: Names::read(settings, link)?,
             holder: Holder::of(link),
             lease: settings.millis("lease_ms", LEASE, 1..=longest)?,
@@ -187,8 +187,8 @@ impl<B: Queues> Linked<B> {
             let now = Instant::now();
             let until = now + deadline.saturating_duration_since(now) / 2;
             let moved = self
-                .burials
-                .wait_for(&self.queues, queue, (dead, lease), until);
+                .dead_moves
+                .move_all(&self.queues, queue, (dead, lease), until);
             moved.await;
         }
         alive

@@ -19,28 +19,28 @@ const OF_EACH: usize = 1024;
 const LEFT: &str = "left=";
 
 /// Calls in the order in which they came.
-pub(super) struct Calls {
+pub(super) struct WaitingCalls {
     incoming: Subscriber,
     /// How long those may take that do not say it.
-    untold: Duration,
-    came: VecDeque<TakenIn>,
+    default_time: Duration,
+    came: VecDeque<WaitingCall>,
     bytes: usize,
     /// How many there was no room for.
     lost: usize,
 }
 
 /// One that was taken in.
-pub(super) struct TakenIn {
+pub(super) struct WaitingCall {
     call: Message,
     /// When its caller does not wait any more.
     until: Instant,
 }
 
-impl Calls {
-    pub(super) fn new(incoming: Subscriber, untold: Duration) -> Self {
+impl WaitingCalls {
+    pub(super) fn new(incoming: Subscriber, default_time: Duration) -> Self {
         Self {
             incoming,
-            untold,
+            default_time,
             came: VecDeque::new(),
             bytes: 0,
             lost: 0,
@@ -75,19 +75,21 @@ impl Calls {
         self.came.push_back(taken);
     }
 
-    fn timed(&self, call: Message) -> TakenIn {
+    fn timed(&self, call: Message) -> WaitingCall {
         let told = call.headers.as_ref().and_then(Terms::of);
-        let left = told.and_then(|terms| terms.left).unwrap_or(self.untold);
+        let left = told
+            .and_then(|terms| terms.left)
+            .unwrap_or(self.default_time);
         let now = Instant::now();
-        TakenIn {
-            // What is too far away for a clock is as good as untold.
-            until: now.checked_add(left).unwrap_or(now + self.untold),
+        WaitingCall {
+            // What is too far away for a clock gets the default.
+            until: now.checked_add(left).unwrap_or(now + self.default_time),
             call,
         }
     }
 
     /// Takes no more in. What has come, and what is on its way, is still there.
-    pub(super) async fn last(&mut self) -> Result<(), BoxError> {
+    pub(super) async fn stop_taking(&mut self) -> Result<(), BoxError> {
         if self.lost > 0 {
             let lost = self.lost;
             tracing::warn!(lost, "there was no room for all calls of the meantime");
@@ -95,7 +97,7 @@ impl Calls {
         Ok(self.incoming.drain().await?)
     }
 
-    pub(super) async fn next(&mut self) -> Option<TakenIn> {
+    pub(super) async fn next(&mut self) -> Option<WaitingCall> {
         if let Some(taken) = self.came.pop_front() {
             return Some(taken);
         }
@@ -108,7 +110,7 @@ fn size_of(call: &Message) -> usize {
     call.length + OF_EACH
 }
 
-impl TakenIn {
+impl WaitingCall {
     /// Hands it on with what is left of its time, and says whether there is any.
     pub(super) async fn hand_on(self, client: &Client) -> Result<bool, BoxError> {
         let left = self.until.saturating_duration_since(Instant::now());

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use async_nats::HeaderMap;
 
-use crate::exchange::{Budget, Debt, Release, UNREAD};
+use crate::exchange::{Budget, Release, UNREAD, UntoldEnd};
 use crate::outbox::Outgoing;
 use crate::peer::PeerConfig;
 
@@ -255,16 +255,16 @@ fn a_call_that_was_given_up_keeps_its_slot_until_it_is_over_or_can_be_told() {
     assert!(matches!(answered, Delivered::Done), "{answered:?}");
 }
 
-/// A call that owes the ends of its parameters and of two streams among them.
-fn owing() -> Exchange {
+/// A call whose parameters, and two streams among them, have ends that are untold.
+fn with_untold_ends() -> Exchange {
     let call = exchange(Side::Caller);
-    for debt in [
-        Debt::empty(Path::new([0, 0])),
-        Debt::broken(Path::new([1])),
-        Debt::params(),
-        Debt::params(),
+    for end in [
+        UntoldEnd::empty(Path::new([0, 0])),
+        UntoldEnd::broken(Path::new([1])),
+        UntoldEnd::params(),
+        UntoldEnd::params(),
     ] {
-        call.owe(debt);
+        call.note_end(end);
     }
     call
 }
@@ -285,42 +285,42 @@ fn a_callee_of_1_9_is_told_of_every_end_when_its_call_is_given_up() {
         (broken.as_str(), nothing),
         (params.as_str(), nothing),
     ];
-    let late = owing();
+    let late = with_untold_ends();
     assert!(matches!(late.release(), Release::Linger));
     let accepted = late.deliver("", message(&[], ""), true);
     assert!(matches!(&accepted, Delivered::EndAt(ends) if told(ends) == all));
-    let early = owing();
+    let early = with_untold_ends();
     early.deliver("", message(&[], ""), true);
     let released = early.release();
-    assert!(matches!(&released, Release::Owing(ends) if told(ends) == all));
-    assert!(early.take_debts().is_empty(), "told twice");
-    let paid = owing();
-    paid.deliver("", message(&[], ""), true);
+    assert!(matches!(&released, Release::TellEnds(ends) if told(ends) == all));
+    assert!(early.take_untold_ends().is_empty(), "told twice");
+    let told_each = with_untold_ends();
+    told_each.deliver("", message(&[], ""), true);
     let cx = Context::from_waker(Waker::noop());
     for (subject, end) in all {
-        let Poll::Ready((at, debt)) = paid.poll_debt(&cx) else {
-            panic!("nothing is owed");
+        let Poll::Ready((at, untold)) = told_each.poll_untold_end(&cx) else {
+            panic!("nothing is untold");
         };
-        assert_eq!((at.as_str(), &*debt.end), (subject, end));
-        paid.paid(&debt);
+        assert_eq!((at.as_str(), &*untold.end), (subject, end));
+        told_each.end_told(&untold);
     }
-    assert!(paid.poll_debt(&cx).is_pending());
-    assert!(matches!(paid.release(), Release::Free));
+    assert!(told_each.poll_untold_end(&cx).is_pending());
+    assert!(matches!(told_each.release(), Release::Free));
 }
 
 #[test]
 fn a_callee_of_our_kind_is_not_told_of_ends() {
     let granted = || message(&[(header::WINDOW, "1")], "");
     let cx = Context::from_waker(Waker::noop());
-    let call = owing();
+    let call = with_untold_ends();
     call.deliver("", granted(), true);
-    assert!(call.poll_debt(&cx).is_pending() && call.take_debts().is_empty());
+    assert!(call.poll_untold_end(&cx).is_pending() && call.take_untold_ends().is_empty());
     assert!(matches!(call.release(), Release::Cancel(_)));
-    let late = owing();
+    let late = with_untold_ends();
     assert!(matches!(late.release(), Release::Linger));
     let accepted = late.deliver("", granted(), true);
     assert!(matches!(accepted, Delivered::CancelAt(_)), "{accepted:?}");
-    let answered = owing();
+    let answered = with_untold_ends();
     answered.deliver("results", message(&[], "x"), true);
     assert!(matches!(answered.release(), Release::Clean));
 }
@@ -329,11 +329,11 @@ fn a_callee_of_our_kind_is_not_told_of_ends() {
 fn the_end_of_the_parameters_is_owed_however_many_streams_are() {
     let call = exchange(Side::Caller);
     for at in 0..1000 {
-        call.owe(Debt::broken(Path::new([at])));
+        call.note_end(UntoldEnd::broken(Path::new([at])));
     }
-    call.owe(Debt::params());
+    call.note_end(UntoldEnd::params());
     call.deliver("", message(&[], ""), true);
-    let ends = call.take_debts();
+    let ends = call.take_untold_ends();
     assert_eq!(ends.len(), MAX_PATHS + 1);
     let params = format!("{}.params", header::write_turn(0));
     let nothing: &[u8] = &[];

@@ -12,14 +12,14 @@ use crate::peer::DeferredSend;
 
 /// An end among the parameters of which a 1.9 callee has not been told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Debt {
+pub(crate) struct UntoldEnd {
     /// The stream that ends; `None` for the parameters themselves.
     path: Option<Path>,
     /// What tells it.
     pub(crate) end: Bytes,
 }
 
-impl Debt {
+impl UntoldEnd {
     /// The end of the parameters themselves.
     pub(crate) fn params() -> Self {
         Self {
@@ -55,36 +55,36 @@ impl Debt {
 
 impl State {
     /// Takes what the other end has to be told, if it is known and of 1.9.
-    pub(super) fn take_debts(&mut self) -> Vec<DeferredSend> {
-        let stock = self.remote.as_ref().filter(|r| r.window.is_none());
+    pub(super) fn take_untold_ends(&mut self) -> Vec<DeferredSend> {
+        let stock = self.remote.as_ref().filter(|r| r.is_of_1_9());
         let Some(remote) = stock else {
             return Vec::new();
         };
-        let message = |debt: Debt| DeferredSend {
-            payload: debt.end.clone(),
-            ..DeferredSend::empty(debt.subject(&remote.root))
+        let message = |untold: UntoldEnd| DeferredSend {
+            payload: untold.end.clone(),
+            ..DeferredSend::empty(untold.subject(&remote.root))
         };
-        self.debts.drain(..).map(message).collect()
+        self.untold_ends.drain(..).map(message).collect()
     }
 }
 
 impl Exchange {
     /// Notes an end of which a 1.9 callee has to be told. That of the parameters always has room, since
     /// no call may come to the callee before.
-    pub(crate) fn owe(&self, debt: Debt) {
+    pub(crate) fn note_end(&self, end: UntoldEnd) {
         let mut state = self.state.lock();
-        let has_room = debt.path.is_none() || state.debts.len() < MAX_PATHS;
-        if has_room && !state.debts.contains(&debt) {
-            state.debts.push(debt);
+        let has_room = end.path.is_none() || state.untold_ends.len() < MAX_PATHS;
+        if has_room && !state.untold_ends.contains(&end) {
+            state.untold_ends.push(end);
         }
     }
 
-    /// Waits until a 1.9 callee can be told of an end, and gives where. It stays owed.
-    pub(crate) fn poll_debt(&self, cx: &Context<'_>) -> Poll<(Subject, Debt)> {
+    /// Waits until a 1.9 callee can be told of an end, and gives where. It stays untold.
+    pub(crate) fn poll_untold_end(&self, cx: &Context<'_>) -> Poll<(Subject, UntoldEnd)> {
         let mut state = self.state.lock();
-        let stock = state.remote.as_ref().filter(|r| r.window.is_none());
-        if let (Some(remote), Some(debt)) = (stock, state.debts.first()) {
-            return Poll::Ready((debt.subject(&remote.root), debt.clone()));
+        let stock = state.remote.as_ref().filter(|r| r.is_of_1_9());
+        if let (Some(remote), Some(end)) = (stock, state.untold_ends.first()) {
+            return Poll::Ready((end.subject(&remote.root), end.clone()));
         }
         state.register(cx);
         Poll::Pending
@@ -100,13 +100,13 @@ impl Exchange {
         Poll::Pending
     }
 
-    /// Notes that a callee has been told.
-    pub(crate) fn paid(&self, debt: &Debt) {
-        self.state.lock().debts.retain(|owed| owed != debt);
+    /// Notes that a callee has been told of an end.
+    pub(crate) fn end_told(&self, end: &UntoldEnd) {
+        self.state.lock().untold_ends.retain(|known| known != end);
     }
 
     /// Takes what the other end has to be told, if it is known and of 1.9.
-    pub(crate) fn take_debts(&self) -> Vec<DeferredSend> {
-        self.state.lock().take_debts()
+    pub(crate) fn take_untold_ends(&self) -> Vec<DeferredSend> {
+        self.state.lock().take_untold_ends()
     }
 }

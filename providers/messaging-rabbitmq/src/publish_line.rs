@@ -13,7 +13,8 @@ use lapin::options::{
 use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, Consumer, ExchangeKind};
 use lattice_rabbitmq::{
-    Blocked, LoneChannel, confirming, fits_frame, frame_size, open_channel, takes_messages,
+    Blocked, ExclusiveChannel, fits_frame, frame_size, open_channel, open_confirming_channel,
+    takes_messages,
 };
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -68,21 +69,21 @@ pub(crate) enum SendError {
 /// channels for what has to be routable have one message under way at a time: the client tells of a message
 /// that no queue takes with whichever confirmation comes next, so what was returned is sure to be the message
 /// that was sent only where there is no other.
-pub(crate) struct Line {
+pub(crate) struct PublishLine {
     connection: Connection,
     room: Room,
     /// For what need not be routable.
     publish: Channel,
     /// For what has to be.
-    mandatory: LoneChannel,
+    mandatory: ExclusiveChannel,
     /// For dead letters.
-    letters: LoneChannel,
+    letters: ExclusiveChannel,
     ask: Channel,
     answers: Answers,
     _listening: AbortOnDropHandle<()>,
 }
 
-impl lattice_rabbitmq::Line for Line {
+impl lattice_rabbitmq::Line for PublishLine {
     /// A channel that the server has closed takes the line with it.
     fn is_up(&self) -> bool {
         let channels = [&self.publish, &self.ask];
@@ -91,7 +92,7 @@ impl lattice_rabbitmq::Line for Line {
     }
 }
 
-impl Line {
+impl PublishLine {
     /// What publishes to that exchange and asks there, on a new connection.
     pub(crate) async fn on(connection: Connection, exchange: String) -> lapin::Result<Self> {
         let publish = open_channel(&connection).await?;
@@ -99,7 +100,7 @@ impl Line {
         publish
             .confirm_select(ConfirmSelectOptions::default())
             .await?;
-        let ask = confirming(&connection).await?;
+        let ask = open_confirming_channel(&connection).await?;
         let options = BasicConsumeOptions {
             no_ack: true,
             ..BasicConsumeOptions::default()
@@ -112,8 +113,8 @@ impl Line {
             connection,
             room: Room::new(),
             publish,
-            mandatory: LoneChannel::default(),
-            letters: LoneChannel::default(),
+            mandatory: ExclusiveChannel::default(),
+            letters: ExclusiveChannel::default(),
             ask,
             answers,
             _listening: AbortOnDropHandle::new(listening),
@@ -186,7 +187,7 @@ impl Line {
 
     async fn alone(
         &self,
-        channel: &LoneChannel,
+        channel: &ExclusiveChannel,
         message: Outgoing<'_>,
     ) -> Result<Confirmed, SendError> {
         // Before the channel, which others want who find room.

@@ -9,15 +9,15 @@ use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
 
-use crate::publisher::{Claim, Publisher};
+use crate::publisher::{Publisher, SessionTalk};
 use crate::subscriber::is_taken_over;
 
 /// How long it may take to unsubscribe, less than the SDK gives a link to be forgotten.
 const UNSUBSCRIBE_WITHIN: Duration = Duration::from_secs(4);
 
-/// What has become of a session that was to be let go.
+/// What has become of a session that was to be unsubscribed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LetGo {
+enum UnsubscribeOutcome {
     /// Somebody has it, and goes on with it.
     Held,
     /// It takes nothing more.
@@ -28,7 +28,7 @@ enum LetGo {
 
 /// The session of a link, as this copy of the provider has it.
 #[derive(Clone)]
-pub(crate) struct Held {
+pub(crate) struct BrokerSession {
     options: MqttOptions,
     /// Members of a group have a session each, and those are numbered: names made of hosts would leave
     /// one behind with each host that goes, which would go on taking its share of the messages.
@@ -37,7 +37,7 @@ pub(crate) struct Held {
     pub(crate) filters: Vec<String>,
 }
 
-impl Held {
+impl BrokerSession {
     /// The session that is connected to like this; those of a group's members have a number more.
     pub(crate) fn new(options: MqttOptions, is_shared: bool, filters: Vec<String>) -> Self {
         Self {
@@ -48,14 +48,19 @@ impl Held {
     }
 
     /// Whether it is the same session, whatever it is subscribed to.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        let name = |held: &Self| (held.options.client_id(), held.options.broker_address());
+    pub(crate) fn is_same_session(&self, other: &Self) -> bool {
+        let name = |session: &Self| {
+            (
+                session.options.client_id(),
+                session.options.broker_address(),
+            )
+        };
         name(self) == name(other) && self.number.is_some() == other.number.is_some()
     }
 
-    /// As the same session from before, which has its number already; returns the filters that it does not
-    /// have any more.
-    pub(crate) fn follow(&mut self, before: &Self) -> Vec<String> {
+    /// Continues the same session from before, with the number that it has; returns the filters that it
+    /// does not have any more.
+    pub(crate) fn continue_from(&mut self, before: &Self) -> Vec<String> {
         self.number.clone_from(&before.number);
         let mut gone = before.filters.clone();
         gone.retain(|filter| !self.filters.contains(filter));
@@ -87,9 +92,9 @@ impl Held {
         options
     }
 
-    /// Leaves the session to the copy that has it, for the next one of the group. Behind the last is the
-    /// first.
-    pub(crate) fn moves_on(&self) {
+    /// Leaves the session to the copy that has it, and takes the number of the next one of the group. Behind
+    /// the last is the first.
+    pub(crate) fn take_next_number(&self) {
         if let Some(number) = &self.number {
             number.fetch_add(1, Ordering::SeqCst);
         }
@@ -115,38 +120,39 @@ impl Held {
     /// Those of copies that are gone too.
     async fn unsubscribe_all(&self, publisher: &Arc<Shared<Publisher>>) -> Result<(), BoxError> {
         let own = self.number();
-        self.let_go(own, publisher).await?;
+        self.unsubscribe_number(own, publisher).await?;
         let Some(own) = own else {
             return Ok(());
         };
         for number in (own..=u8::MAX).skip(1) {
-            if self.let_go(Some(number), publisher).await? == LetGo::Absent {
+            if self.unsubscribe_number(Some(number), publisher).await? == UnsubscribeOutcome::Absent
+            {
                 break;
             }
         }
         for number in 0..own {
-            self.let_go(Some(number), publisher).await?;
+            self.unsubscribe_number(Some(number), publisher).await?;
         }
         Ok(())
     }
 
     /// Unsubscribes the session of that number if nobody has it.
-    async fn let_go(
+    async fn unsubscribe_number(
         &self,
         number: Option<u8>,
         publisher: &Arc<Shared<Publisher>>,
-    ) -> Result<LetGo, BoxError> {
+    ) -> Result<UnsubscribeOutcome, BoxError> {
         let options = self.numbered(number);
-        let claim = Claim::new(publisher, &options.client_id());
-        if !claim.is_free().await? {
-            return Ok(LetGo::Held);
+        let talk = SessionTalk::new(publisher, &options.client_id());
+        if !talk.is_free().await? {
+            return Ok(UnsubscribeOutcome::Held);
         }
-        let done = match unsubscribe(options, &self.filters, &claim).await {
-            Err(error) if is_taken_over(&error) => LetGo::Held,
+        let done = match unsubscribe(options, &self.filters, &talk).await {
+            Err(error) if is_taken_over(&error) => UnsubscribeOutcome::Held,
             done => done?,
         };
-        if done == LetGo::Unsubscribed {
-            claim.release().await;
+        if done == UnsubscribeOutcome::Unsubscribed {
+            talk.release().await;
         }
         Ok(done)
     }
@@ -156,8 +162,8 @@ impl Held {
 async fn unsubscribe(
     options: MqttOptions,
     filters: &[String],
-    claim: &Claim,
-) -> Result<LetGo, ConnectionError> {
+    talk: &SessionTalk,
+) -> Result<UnsubscribeOutcome, ConnectionError> {
     let (client, mut events) = AsyncClient::new(options.clone(), filters.len() + 1);
     let mut left = filters.len();
     loop {
@@ -166,13 +172,13 @@ async fn unsubscribe(
                 // Somebody may have taken it since: it is not for us to end then.
                 let is_free = tokio::select! {
                     () = ended(&mut events) => false,
-                    is_free = claim.is_free() => is_free.unwrap_or(false),
+                    is_free = talk.is_free() => is_free.unwrap_or(false),
                 };
                 if !is_free {
-                    return Ok(LetGo::Held);
+                    return Ok(UnsubscribeOutcome::Held);
                 }
                 discard(options).await?;
-                return Ok(LetGo::Absent);
+                return Ok(UnsubscribeOutcome::Absent);
             }
             Event::Incoming(Packet::ConnAck(_)) => {
                 for filter in filters {
@@ -186,7 +192,7 @@ async fn unsubscribe(
                     let _ = client.try_disconnect();
                 }
             }
-            Event::Outgoing(Outgoing::Disconnect) => return Ok(LetGo::Unsubscribed),
+            Event::Outgoing(Outgoing::Disconnect) => return Ok(UnsubscribeOutcome::Unsubscribed),
             _ => {}
         }
     }
@@ -211,38 +217,38 @@ async fn discard(mut options: MqttOptions) -> Result<(), ConnectionError> {
 mod tests {
     use super::*;
 
-    fn held(name: &str, is_shared: bool, filters: &[&str]) -> Held {
+    fn session(name: &str, is_shared: bool, filters: &[&str]) -> BrokerSession {
         let filters = filters.iter().copied().map(str::to_owned).collect();
-        Held::new(MqttOptions::new(name, "b", 1), is_shared, filters)
+        BrokerSession::new(MqttOptions::new(name, "b", 1), is_shared, filters)
     }
 
     #[test]
     fn a_session_that_another_copy_takes_over_is_left_for_the_next_of_the_group() {
-        let shared = held("s", true, &["$share/g/a"]);
+        let shared = session("s", true, &["$share/g/a"]);
         assert_eq!(shared.options().client_id(), "s.0");
-        shared.moves_on();
+        shared.take_next_number();
         assert_eq!(shared.options().client_id(), "s.1");
         for _ in 1..u8::MAX {
-            shared.moves_on();
+            shared.take_next_number();
         }
         assert_eq!(shared.options().client_id(), "s.255");
         // It may be free by now.
-        shared.moves_on();
+        shared.take_next_number();
         assert_eq!(shared.options().client_id(), "s.0");
-        let single = held("s", false, &["a"]);
-        single.moves_on();
+        let single = session("s", false, &["a"]);
+        single.take_next_number();
         assert_eq!(single.options().client_id(), "s");
     }
 
     #[test]
     fn a_link_that_changes_keeps_its_session_and_knows_what_goes() {
-        let before = held("s", true, &["$share/g/a", "$share/g/b"]);
-        before.moves_on();
-        let mut now = held("s", true, &["$share/g/b", "$share/g/c"]);
-        assert!(now.is(&before));
-        assert_eq!(now.follow(&before), ["$share/g/a"]);
+        let before = session("s", true, &["$share/g/a", "$share/g/b"]);
+        before.take_next_number();
+        let mut now = session("s", true, &["$share/g/b", "$share/g/c"]);
+        assert!(now.is_same_session(&before));
+        assert_eq!(now.continue_from(&before), ["$share/g/a"]);
         assert_eq!(now.options().client_id(), "s.1");
-        assert!(!now.is(&held("s", false, &["a"])));
-        assert!(!now.is(&held("t", true, &["$share/g/b"])));
+        assert!(!now.is_same_session(&session("s", false, &["a"])));
+        assert!(!now.is_same_session(&session("t", true, &["$share/g/b"])));
     }
 }

@@ -9,7 +9,7 @@ use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Connection, PublisherConfirm};
 use lattice_provider_sdk::chain;
 use lattice_provider_sdk::queue::QueueError;
-use lattice_rabbitmq::{LoneChannel, fits_frame, takes_messages};
+use lattice_rabbitmq::{ExclusiveChannel, fits_frame, takes_messages};
 use tokio_util::sync::CancellationToken;
 
 /// How long the server may take to answer.
@@ -27,24 +27,24 @@ pub(crate) struct Parcel {
 
 /// One connection that publishes; for all else there is [`IntakeLine`](crate::intake_line::IntakeLine).
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct PublishLine {
     pub(crate) connection: Connection,
-    publishers: Vec<LoneChannel>,
+    publishers: Vec<ExclusiveChannel>,
     next: AtomicUsize,
 }
 
-impl lattice_rabbitmq::Line for Line {
+impl lattice_rabbitmq::Line for PublishLine {
     fn is_up(&self) -> bool {
         self.connection.status().connected()
     }
 }
 
-impl Line {
+impl PublishLine {
     /// What publishes to queues, on a new connection.
     pub(crate) fn on(connection: Connection) -> Self {
         Self {
             connection,
-            publishers: std::iter::repeat_with(LoneChannel::default)
+            publishers: std::iter::repeat_with(ExclusiveChannel::default)
                 .take(PUBLISHERS)
                 .collect(),
             next: AtomicUsize::new(0),

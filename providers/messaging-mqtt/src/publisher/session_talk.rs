@@ -23,11 +23,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Outbound, Publisher};
 
-/// How long a claim may take to be published: without it the session is taken all the same.
+/// How long it may take to publish that a session is taken: without that it is taken all the same.
 const TAKE_WITHIN: Duration = Duration::from_secs(1);
 /// How long after the end of a connection the reason for it may arrive on the other one.
 const HEARD_WITHIN: Duration = Duration::from_millis(500);
-/// How long after a claim the session is taken, or it was given up.
+/// How long it may be after a copy has said that it takes a session until it has it, or has given it up.
 const TAKEN_AFTER: Duration = Duration::from_secs(10);
 /// How long it may take until a copy hears what it has asked itself.
 const ECHOED_WITHIN: Duration = Duration::from_secs(2);
@@ -36,8 +36,8 @@ const ECHOED_WITHIN: Duration = Duration::from_secs(2);
 const ANSWERED_WITHIN: Duration = Duration::from_millis(300);
 const ANSWERED_AT_LAST: Duration = Duration::from_secs(2);
 const LONGER: u32 = 3;
-/// What is behind the topic of claims where copies ask; one level, so that what lets a user at the one
-/// lets it at the other.
+/// What is behind the topic of a session where copies ask, answer and release; one level, so that what
+/// lets a user at the one lets it at the other.
 const TALK: &str = ".held";
 /// What the mark is behind in an answer.
 const HELD: &str = "held ";
@@ -59,8 +59,8 @@ enum Answer {
 /// What is known of one session.
 #[derive(Debug)]
 struct Known {
-    /// When another copy has last claimed it.
-    claimed: watch::Sender<Option<Instant>>,
+    /// When another copy has last said that it takes it.
+    taken_at: watch::Sender<Option<Instant>>,
     /// Told when it has been released.
     released: watch::Sender<()>,
     /// How many links of this copy have it.
@@ -72,7 +72,7 @@ struct Known {
 impl Known {
     fn new() -> Self {
         Self {
-            claimed: watch::Sender::new(None),
+            taken_at: watch::Sender::new(None),
             released: watch::Sender::new(()),
             holders: 0,
             asking: HashMap::new(),
@@ -106,11 +106,11 @@ impl Known {
     }
 }
 
-/// The sessions of the links, by their topics.
+/// What is known of the sessions of the links, by their topics.
 #[derive(Debug, Default)]
-pub(super) struct Claims(HashMap<String, Known>);
+pub(super) struct SessionTalks(HashMap<String, Known>);
 
-impl Claims {
+impl SessionTalks {
     /// What there is to hear.
     pub(super) fn topics(&self) -> Vec<String> {
         self.0.keys().flat_map(|topic| both(topic)).collect()
@@ -118,16 +118,17 @@ impl Claims {
 
     /// Begins to watch a session, and forgets those that nobody watches any more.
     fn watch(&mut self, topic: &str) -> (watch::Receiver<Option<Instant>>, watch::Receiver<()>) {
-        self.0.retain(|_, known| known.claimed.receiver_count() > 0);
+        self.0
+            .retain(|_, known| known.taken_at.receiver_count() > 0);
         let known = self.known(topic);
-        (known.claimed.subscribe(), known.released.subscribe())
+        (known.taken_at.subscribe(), known.released.subscribe())
     }
 
     /// Notes what a copy says on a topic; returns what is to be answered.
     pub(super) fn heard(&self, topic: &str, body: &[u8]) -> Option<Outbound> {
         let Some(session) = topic.strip_suffix(TALK) else {
             if let Some(known) = self.0.get(topic) {
-                known.claimed.send_replace(Some(Instant::now()));
+                known.taken_at.send_replace(Some(Instant::now()));
             }
             return None;
         };
@@ -205,8 +206,8 @@ async fn all_said(
     Ok(())
 }
 
-/// The claims of one session, this copy's and those of the others.
-pub(crate) struct Claim {
+/// What copies tell each other of one session, this one and the others.
+pub(crate) struct SessionTalk {
     publisher: Arc<Shared<Publisher>>,
     topic: String,
     heard: watch::Receiver<Option<Instant>>,
@@ -223,11 +224,11 @@ fn topic_of(session: &str) -> String {
     format!("lattice/sessions/{}", hex.collect::<String>())
 }
 
-impl Claim {
+impl SessionTalk {
     /// Begins to hear of the session of that name.
     pub(crate) fn new(publisher: &Arc<Shared<Publisher>>, session: &str) -> Self {
         let topic = topic_of(session);
-        let (heard, released) = publisher.claims.lock().watch(&topic);
+        let (heard, released) = publisher.talks.lock().watch(&topic);
         publisher.hear(&both(&topic));
         Self {
             publisher: Arc::clone(publisher),
@@ -252,12 +253,12 @@ impl Claim {
     async fn ask(&self, before: &str) -> Result<bool, MessagingError> {
         let number = self.publisher.next.fetch_add(1, Ordering::Relaxed);
         let mark = format!("{before}{}.{number}", self.publisher.id);
-        let mut answer = self.publisher.claims.lock().ask(&self.topic, &mark);
+        let mut answer = self.publisher.talks.lock().ask(&self.topic, &mark);
         let question = said(format!("{}{TALK}", self.topic), mark.clone());
         let asked = Instant::now();
         self.publisher.publish(question).await?;
         all_said(&mut answer, asked).await?;
-        Ok(self.publisher.claims.lock().decide(&self.topic, &mark))
+        Ok(self.publisher.talks.lock().decide(&self.topic, &mark))
     }
 
     /// Tells the other copies that this one takes the session now.
@@ -272,7 +273,7 @@ impl Claim {
         self.heard.mark_unchanged();
         self.released.mark_unchanged();
         if !self.holds {
-            self.publisher.claims.lock().known(&self.topic).holders += 1;
+            self.publisher.talks.lock().known(&self.topic).holders += 1;
             self.holds = true;
         }
     }
@@ -280,8 +281,8 @@ impl Claim {
     /// Another copy has the session.
     pub(crate) fn lost(&mut self) {
         if std::mem::take(&mut self.holds) {
-            let mut claims = self.publisher.claims.lock();
-            let known = claims.known(&self.topic);
+            let mut talks = self.publisher.talks.lock();
+            let known = talks.known(&self.topic);
             known.holders = known.holders.saturating_sub(1);
         }
     }
@@ -313,7 +314,7 @@ impl Claim {
     }
 }
 
-impl Drop for Claim {
+impl Drop for SessionTalk {
     fn drop(&mut self) {
         self.lost();
     }
@@ -326,9 +327,9 @@ mod tests {
     const TOPIC: &str = "lattice/sessions/s";
     const ASKED: &str = "lattice/sessions/s.held";
 
-    fn is_answered(claims: &Claims, body: &str) -> bool {
+    fn is_answered(talks: &SessionTalks, body: &str) -> bool {
         let expected = format!("held {body}");
-        let answer = claims.heard(ASKED, body.as_bytes());
+        let answer = talks.heard(ASKED, body.as_bytes());
         answer.is_some_and(|answer| answer.topic == ASKED && answer.body == expected)
     }
 
@@ -339,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_session_is_held_by_one_of_those_who_ask_for_it_at_once() {
-        let [mut first, mut second] = [Claims::default(), Claims::default()];
+        let [mut first, mut second] = [SessionTalks::default(), SessionTalks::default()];
         let heard = [first.ask(TOPIC, "1"), second.ask(TOPIC, "2")];
         for mark in ["2", "1"] {
             assert_eq!(is_answered(&first, mark), mark == "2");
@@ -355,7 +356,7 @@ mod tests {
 
     #[test]
     fn who_only_looks_keeps_nobody_from_a_session() {
-        let [mut looks, mut takes] = [Claims::default(), Claims::default()];
+        let [mut looks, mut takes] = [SessionTalks::default(), SessionTalks::default()];
         let heard = [looks.ask(TOPIC, "~1"), takes.ask(TOPIC, "2")];
         for mark in ["2", "~1"] {
             assert!(!is_answered(&looks, mark));
@@ -372,20 +373,20 @@ mod tests {
 
     #[test]
     fn who_does_not_hear_its_own_question_has_nothing() {
-        let mut claims = Claims::default();
-        let _heard = claims.ask(TOPIC, "1");
-        assert!(!claims.decide(TOPIC, "1"));
-        let _heard = claims.ask(TOPIC, "2");
-        assert!(!is_answered(&claims, "2"));
-        assert!(!is_answered(&claims, "held 2"));
-        assert!(!claims.decide(TOPIC, "2"));
+        let mut talks = SessionTalks::default();
+        let _heard = talks.ask(TOPIC, "1");
+        assert!(!talks.decide(TOPIC, "1"));
+        let _heard = talks.ask(TOPIC, "2");
+        assert!(!is_answered(&talks, "2"));
+        assert!(!is_answered(&talks, "held 2"));
+        assert!(!talks.decide(TOPIC, "2"));
     }
 
     #[test]
     fn who_was_broken_off_while_it_asked_asks_no_more() {
-        let mut claims = Claims::default();
-        drop(claims.ask(TOPIC, "1"));
-        assert!(!is_answered(&claims, "2"));
+        let mut talks = SessionTalks::default();
+        drop(talks.ask(TOPIC, "1"));
+        assert!(!is_answered(&talks, "2"));
     }
 
     #[tokio::test]
@@ -404,19 +405,19 @@ mod tests {
 
     #[test]
     fn a_session_that_nobody_watches_is_forgotten() {
-        let mut claims = Claims::default();
-        drop(claims.watch("lattice/sessions/gone"));
-        let _watched = claims.watch(TOPIC);
-        assert_eq!(claims.topics(), [TOPIC, ASKED]);
+        let mut talks = SessionTalks::default();
+        drop(talks.watch("lattice/sessions/gone"));
+        let _watched = talks.watch(TOPIC);
+        assert_eq!(talks.topics(), [TOPIC, ASKED]);
     }
 
     #[test]
-    fn a_question_is_no_claim() {
-        let mut claims = Claims::default();
-        let (heard, _released) = claims.watch(TOPIC);
-        let _none = claims.heard(ASKED, b"1");
+    fn a_question_does_not_say_that_a_session_is_taken() {
+        let mut talks = SessionTalks::default();
+        let (heard, _released) = talks.watch(TOPIC);
+        let _none = talks.heard(ASKED, b"1");
         assert_eq!(*heard.borrow(), None);
-        let _none = claims.heard(TOPIC, b"another");
+        let _none = talks.heard(TOPIC, b"another");
         assert!(heard.borrow().is_some());
     }
 }

@@ -19,12 +19,12 @@ const MOST: usize = 1024;
 /// The moves of one link. One that has begun goes on when nobody waits for it any more: broken off in the
 /// middle it would leave a letter, and the message that becomes another. They end with their link.
 #[derive(Debug)]
-pub(super) struct Burials {
+pub(super) struct DeadMoves {
     tasks: Mutex<JoinSet<()>>,
     room: Arc<Semaphore>,
 }
 
-impl Burials {
+impl DeadMoves {
     pub(super) fn new() -> Self {
         Self {
             tasks: Mutex::default(),
@@ -33,7 +33,7 @@ impl Burials {
     }
 
     /// Begins to move messages that are leased for so long, and waits for that until a deadline.
-    pub(super) async fn wait_for<B: Queues>(
+    pub(super) async fn move_all<B: Queues>(
         &self,
         queues: &Arc<B>,
         queue: &str,
@@ -49,7 +49,7 @@ impl Burials {
             self.spawn(async move {
                 if let Ok(Ok(_place)) = timeout_at(latest, room.acquire()).await {
                     // One that hangs may not keep its place from the others.
-                    let moved = bury(&*queues, &queue, &delivery);
+                    let moved = move_to_dead_letters(&*queues, &queue, &delivery);
                     timeout_at(latest + lease / 2, moved).await.ok();
                 }
                 drop(under_way);
@@ -62,17 +62,18 @@ impl Burials {
         }
     }
 
-    fn spawn(&self, burial: impl Future<Output = ()> + Send + 'static) {
+    fn spawn(&self, dead_move: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.tasks.lock();
         while tasks.try_join_next().is_some() {}
         if tasks.len() < MOST {
-            tasks.spawn(burial);
+            tasks.spawn(dead_move);
         }
     }
 }
 
-/// What is dead has another queue for its letters: in that of the dead no attempt is one too many.
-async fn bury<B: Queues>(queues: &B, queue: &str, delivery: &Delivery) {
+/// Rejects a message that was delivered too often. It is only called where the dead-letter queue is another
+/// queue: in a dead-letter queue nothing is delivered too often.
+async fn move_to_dead_letters<B: Queues>(queues: &B, queue: &str, delivery: &Delivery) {
     let rejected = Outcome::Reject(spent(delivery.attempt));
     let done = queues.settle(queue, &delivery.receipt, rejected).await;
     if let Err(error) = done {

@@ -10,13 +10,13 @@ use crate::stored_message::{self, History};
 
 /// The dead-letter queue of a queue.
 #[derive(Debug)]
-pub(crate) struct Grave {
+pub(crate) struct DeadLetterQueue {
     name: String,
     /// How it is made when it is missing, if it is at all.
     create: Option<QueueSettings>,
 }
 
-impl Grave {
+impl DeadLetterQueue {
     /// That of `queue`, as a link says.
     pub(crate) fn of(queue: &str, settings: &LinkSettings) -> Self {
         let creates = settings.create != Create::No;
@@ -27,7 +27,7 @@ impl Grave {
     }
 
     /// Stores a leased message there, which is still to be acknowledged.
-    pub(crate) async fn bury(
+    pub(crate) async fn store(
         &self,
         lines: &Lines,
         lease: &Lease,
@@ -35,15 +35,15 @@ impl Grave {
     ) -> Result<(), QueueError> {
         let line = lines.publishing()?;
         let queue = &*lease.queue.name;
-        let grave = lines.intake()?.queue(&self.name, self.create).await;
-        let grave = grave.map_err(|error| match error {
+        let dead_letters = lines.intake()?.queue(&self.name, self.create).await;
+        let dead_letters = dead_letters.map_err(|error| match error {
             QueueError::NoSuchQueue => QueueError::unsupported(format!(
                 "dead-letter: there is no queue `{}`, and the link creates none",
                 self.name
             )),
             error => error,
         })?;
-        grave.lasting().await;
+        dead_letters.lasting().await;
         let message = stored_message::read(&lease.properties, lease.body.clone());
         let letter = dead_letter(message, queue, lease.attempt, why);
         let history = History {
@@ -56,7 +56,7 @@ impl Grave {
         if is_stripped {
             sent = parcel(stripped_dead_letter(letter), &history);
         }
-        store(lines, &grave.name, sent).await?;
+        store(lines, &dead_letters.name, sent).await?;
         if is_stripped {
             tracing::error!(queue, "a dead letter is too large: lost its attributes");
         }
