@@ -1,6 +1,6 @@
 //! The way out: what the host does for imports that leave the process.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -233,9 +233,18 @@ pub trait Invoke: Send + Sync + 'static {
         params: Bytes,
     ) -> Result<Bytes, InvokeError>;
 
+    /// Whether [`Invoke::call_value`] would call with parameters of this type right now. It is asked
+    /// for every call that could be made so, and is to cost next to nothing.
+    fn takes_value(&self, _cx: &CallContext, _target: ImportTarget<'_>, _params: TypeId) -> bool {
+        false
+    }
+
     /// Calls a function with its parameters as they are, a tuple, where whoever serves it is in this
-    /// process and takes them so. The answer is a [`lattice_core::keyvalue::Answer`] of what the
-    /// function returns.
+    /// process and takes them so. The answer is what the function returns, as it is; of which types
+    /// both are says [`lattice_core::values`]. Its parts are not counted, as those of an encoded answer
+    /// are: whoever answers has made room for them already, where a few bytes would have it made here.
+    ///
+    /// To be called where [`Invoke::takes_value`] says so.
     ///
     /// # Errors
     ///

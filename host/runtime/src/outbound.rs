@@ -1,11 +1,12 @@
 //! Calls that leave the component: which link they take and how long they may last.
 
-use std::any::Any;
+use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use lattice_codec::Path;
+use lattice_core::values::Plain;
 use tokio::time::timeout_at;
 
 use crate::limits::Meter;
@@ -44,11 +45,19 @@ pub(crate) struct Outbound {
 }
 
 /// A value came that is not of the type that goes with the function.
-pub(crate) fn unexpected() -> InvokeError {
+fn unexpected() -> InvokeError {
     InvokeError::Transport {
         what: "a value of another type than the function's came back".to_owned(),
         source: None,
     }
+}
+
+/// An answer that was handed over.
+fn plain<R: Plain>(answer: Value) -> Result<R, InvokeError> {
+    let answer = answer.downcast::<R::Plain>();
+    answer
+        .map(|answer| R::from_plain(*answer))
+        .map_err(|_| unexpected())
 }
 
 impl Outbound {
@@ -135,19 +144,24 @@ impl Outbound {
     }
 
     /// Calls a function with values as they are, where that is possible; gives the parameters back
-    /// where it is not.
-    pub(crate) async fn call_value<A: Any + Send>(
+    /// where it is not. `R` is what the function returns.
+    pub(crate) async fn call_plain<P: Plain, R: Plain>(
         &self,
         target: Target<'_>,
-        params: A,
-    ) -> Result<Result<Value, InvokeError>, A> {
-        let _away = self.meter.away();
+        params: P,
+    ) -> Result<Result<R, InvokeError>, P> {
         let target = self.target(target);
-        let call = self.invoke.call_value(&self.cx, target, Box::new(params));
+        let of = TypeId::of::<P::Plain>();
+        if !self.invoke.takes_value(&self.cx, target, of) {
+            return Err(params);
+        }
+        let _away = self.meter.away();
+        let params = Box::new(params.into_plain());
+        let call = self.invoke.call_value(&self.cx, target, params);
         match timeout_at(self.cx.deadline, call).await {
-            Ok(Ok(called)) => Ok(called),
-            Ok(Err(params)) => match params.downcast::<A>() {
-                Ok(params) => Err(*params),
+            Ok(Ok(answer)) => Ok(answer.and_then(plain::<R>)),
+            Ok(Err(params)) => match params.downcast::<P::Plain>() {
+                Ok(params) => Err(P::from_plain(*params)),
                 Err(_) => Ok(Err(unexpected())),
             },
             Err(_) => Ok(Err(InvokeError::Deadline)),

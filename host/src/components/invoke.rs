@@ -1,5 +1,6 @@
 //! Calls that leave a component.
 
+use std::any::TypeId;
 use std::fmt::Display;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -73,6 +74,14 @@ impl ComponentInvoke {
             );
             error
         })
+    }
+
+    /// The route of a call that may be made with values as they are. That there is none is told
+    /// when the call is made in the other way.
+    fn route_of_values(&self, target: ImportTarget<'_>) -> Option<Arc<Route>> {
+        let (name, lookup) = (target.link_name, target.lookup);
+        let route = self.router.resolve(&self.source, name, lookup).ok()?;
+        route.may_pass_values().then_some(route)
     }
 
     fn invocation(
@@ -230,31 +239,25 @@ impl Invoke for ComponentInvoke {
         }
     }
 
+    fn takes_value(&self, cx: &CallContext, target: ImportTarget<'_>, params: TypeId) -> bool {
+        let Some(route) = self.route_of_values(target) else {
+            return false;
+        };
+        let deadline = self.deadline(cx, Carries::Values);
+        let call = route.call(target.instance, target.function, deadline);
+        self.peer.takes_value(&call.under_way(), params)
+    }
+
     async fn call_value(
         &self,
         cx: &CallContext,
         target: ImportTarget<'_>,
         params: Value,
     ) -> Result<Result<Value, InvokeError>, Value> {
-        let ImportTarget {
-            instance, function, ..
-        } = target;
-        let Ok(route) = self
-            .router
-            .resolve(&self.source, target.link_name, target.lookup)
-        else {
-            // Told when the call is made in the other way.
+        let Some(route) = self.route_of_values(target) else {
             return Err(params);
         };
-        // Rules are kept in one way only, where calls are as they stand on the wire.
-        if route.gate.is_some() {
-            return Err(params);
-        }
-        let deadline = self.deadline(cx, Carries::Values);
-        let call = route.call(instance, function, deadline).under_way();
-        if !self.peer.takes_value(&call, (*params).type_id()) {
-            return Err(params);
-        }
+        let (instance, function) = (target.instance, target.function);
         let named = (instance, function);
         let (invocation, _traced) = self.invocation(cx, &route, named, Carries::Values);
         let called = self.peer.call_value(&invocation, params).await?;

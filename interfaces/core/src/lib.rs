@@ -28,6 +28,7 @@ pub mod subject;
 pub mod text;
 pub mod trace;
 pub mod uptime;
+pub mod values;
 
 mod json;
 

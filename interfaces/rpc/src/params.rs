@@ -99,6 +99,12 @@ impl Params {
         self.value.get_mut().take()
     }
 
+    /// The longest text or list that [`Params::decode`] reads, in bytes or items. Of what
+    /// [`Params::take`] gives, nothing is bounded.
+    pub fn longest(&self) -> u64 {
+        self.inbound.peer.inner.config.max_value_bytes as u64
+    }
+
     /// What a call within the process was made with, for it to be made elsewhere.
     pub(crate) fn give_back(self) -> Given {
         match self.value.into_inner() {
@@ -130,7 +136,7 @@ impl Params {
         &mut self,
         mut decode: impl FnMut(&mut Reader) -> Result<T, DecodeError>,
     ) -> Result<T, CallError> {
-        let most = self.inbound.peer.inner.config.max_value_bytes as u64;
+        let most = self.longest();
         let mut pace = Pace::default();
         let value = loop {
             match read(&self.first, most, &mut decode) {

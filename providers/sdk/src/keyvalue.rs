@@ -40,7 +40,6 @@ pub const LARGEST_VALUE: usize = 63 * 1024 * 1024;
 
 mod backend;
 pub mod decimal;
-mod lanes;
 mod link;
 pub mod pages;
 mod serve;

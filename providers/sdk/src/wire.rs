@@ -1,4 +1,5 @@
-//! Values as they stand on the wire, for functions that are answered without generated code.
+//! Values as they stand on the wire, and as callers in the same process hand them over, for functions
+//! that are answered without generated code.
 //!
 //! Generated code reads a value part by part, as if each part had to be waited for, and writes it in
 //! the same way. The parameters of a call are all there before it is answered, so that here they are
@@ -17,10 +18,21 @@ pub(crate) trait Wire: Sized + Send + 'static {
 
     /// Appends the value.
     fn encode(&self, out: &mut BytesMut);
+
+    /// Checks the length of every text and list in the value, as a reader with this limit does.
+    fn fits(&self, limit: u64) -> Result<(), DecodeError>;
+}
+
+fn within(len: usize, limit: u64) -> Result<(), DecodeError> {
+    let len = len as u64;
+    match len > limit {
+        true => Err(DecodeError::TooLong { len, limit }),
+        false => Ok(()),
+    }
 }
 
 macro_rules! scalar {
-    ($($ty:ty: $out:ident $value:ident $write:expr, $read:expr;)*) => {$(
+    ($($ty:ty: $out:ident $value:ident $write:expr, $read:expr, $len:expr;)*) => {$(
         impl Wire for $ty {
             fn decode(r: &mut Reader) -> Result<Self, DecodeError> {
                 $read(r)
@@ -30,18 +42,23 @@ macro_rules! scalar {
                 let $value = self;
                 $write
             }
+
+            fn fits(&self, limit: u64) -> Result<(), DecodeError> {
+                let len: fn(&Self) -> usize = $len;
+                within(len(self), limit)
+            }
         }
     )*};
 }
 
 scalar! {
-    bool: out v write::bool(out, *v), Reader::bool;
-    u32: out v write::uleb(out, (*v).into()), Reader::u32;
-    u64: out v write::uleb(out, *v), Reader::u64;
-    i64: out v write::sleb(out, *v), |r: &mut Reader| r.sleb(64);
-    f64: out v write::f64(out, *v), Reader::f64;
-    String: out v write::string(out, v), Reader::string;
-    Bytes: out v write::bytes(out, v), Reader::bytes;
+    bool: out v write::bool(out, *v), Reader::bool, |_| 0;
+    u32: out v write::uleb(out, (*v).into()), Reader::u32, |_| 0;
+    u64: out v write::uleb(out, *v), Reader::u64, |_| 0;
+    i64: out v write::sleb(out, *v), |r: &mut Reader| r.sleb(64), |_| 0;
+    f64: out v write::f64(out, *v), Reader::f64, |_| 0;
+    String: out v write::string(out, v), Reader::string, String::len;
+    Bytes: out v write::bytes(out, v), Reader::bytes, Bytes::len;
 }
 
 impl Wire for () {
@@ -50,6 +67,10 @@ impl Wire for () {
     }
 
     fn encode(&self, _: &mut BytesMut) {}
+
+    fn fits(&self, _: u64) -> Result<(), DecodeError> {
+        Ok(())
+    }
 }
 
 impl<T: Wire> Wire for Option<T> {
@@ -59,6 +80,13 @@ impl<T: Wire> Wire for Option<T> {
 
     fn encode(&self, out: &mut BytesMut) {
         write::option(out, self.as_ref(), |out, value| value.encode(out));
+    }
+
+    fn fits(&self, limit: u64) -> Result<(), DecodeError> {
+        match self {
+            Some(value) => value.fits(limit),
+            None => Ok(()),
+        }
     }
 }
 
@@ -76,6 +104,13 @@ impl<T: Wire, E: Wire> Wire for Result<T, E> {
         match self {
             Ok(value) => value.encode(out),
             Err(error) => error.encode(out),
+        }
+    }
+
+    fn fits(&self, limit: u64) -> Result<(), DecodeError> {
+        match self {
+            Ok(value) => value.fits(limit),
+            Err(error) => error.fits(limit),
         }
     }
 }
@@ -97,6 +132,11 @@ impl<T: Wire> Wire for Vec<T> {
             item.encode(out);
         }
     }
+
+    fn fits(&self, limit: u64) -> Result<(), DecodeError> {
+        within(self.len(), limit)?;
+        self.iter().try_for_each(|item| item.fits(limit))
+    }
 }
 
 macro_rules! tuple {
@@ -111,6 +151,13 @@ macro_rules! tuple {
                 let ($($name,)*) = self;
                 $($name.encode(out);)*
             }
+
+            #[allow(non_snake_case, reason = "one name for type and value")]
+            fn fits(&self, limit: u64) -> Result<(), DecodeError> {
+                let ($($name,)*) = self;
+                $($name.fits(limit)?;)*
+                Ok(())
+            }
         }
     };
 }
@@ -121,8 +168,24 @@ tuple!(A, B, C);
 tuple!(A, B, C, D);
 tuple!(A, B, C, D, E);
 
-/// A record, by its fields in the order of the WIT package.
+/// A record, by its fields in the order of the WIT package; and as what it is handed over.
 macro_rules! record {
+    ($ty:ident as $plain:ty { $($field:ident),+ $(,)? }) => {
+        $crate::wire::record!($ty { $($field),+ });
+
+        impl lattice_core::values::Plain for $ty {
+            type Plain = $plain;
+
+            fn into_plain(self) -> $plain {
+                type Handed = $plain;
+                Handed { $($field: lattice_core::values::Plain::into_plain(self.$field)),+ }
+            }
+
+            fn from_plain(plain: $plain) -> Self {
+                Self { $($field: lattice_core::values::Plain::from_plain(plain.$field)),+ }
+            }
+        }
+    };
     ($ty:ident { $($field:ident),+ $(,)? }) => {
         impl $crate::wire::Wire for $ty {
             fn decode(r: &mut lattice_codec::Reader) -> Result<Self, lattice_codec::DecodeError> {
@@ -132,12 +195,42 @@ macro_rules! record {
             fn encode(&self, out: &mut bytes::BytesMut) {
                 $(self.$field.encode(out);)+
             }
+
+            fn fits(&self, limit: u64) -> Result<(), lattice_codec::DecodeError> {
+                $(self.$field.fits(limit)?;)+
+                Ok(())
+            }
         }
     };
 }
 
-/// A variant or an enum, by the numbers of all its cases.
+/// A variant or an enum, by the numbers of all its cases; and as what it is handed over.
 macro_rules! variant {
+    ($ty:ident as $plain:ty { $($at:literal $case:ident $(($value:ident))?),+ $(,)? }) => {
+        $crate::wire::variant!($ty { $($at $case $(($value))?),+ });
+
+        impl lattice_core::values::Plain for $ty {
+            type Plain = $plain;
+
+            fn into_plain(self) -> $plain {
+                type Handed = $plain;
+                match self {
+                    $(Self::$case $(($value))? => {
+                        Handed::$case $((lattice_core::values::Plain::into_plain($value)))?
+                    })+
+                }
+            }
+
+            fn from_plain(plain: $plain) -> Self {
+                type Handed = $plain;
+                match plain {
+                    $(Handed::$case $(($value))? => {
+                        Self::$case $((lattice_core::values::Plain::from_plain($value)))?
+                    })+
+                }
+            }
+        }
+    };
     ($ty:ident { $($at:literal $case:ident $(($value:ident))?),+ $(,)? }) => {
         impl $crate::wire::Wire for $ty {
             fn decode(r: &mut lattice_codec::Reader) -> Result<Self, lattice_codec::DecodeError> {
@@ -162,12 +255,22 @@ macro_rules! variant {
                     })+
                 }
             }
+
+            #[allow(unused_variables, reason = "there are variants without values")]
+            fn fits(&self, limit: u64) -> Result<(), lattice_codec::DecodeError> {
+                match self {
+                    $(Self::$case $(($value))? => {
+                        $($value.fits(limit)?;)?
+                    })+
+                }
+                Ok(())
+            }
         }
     };
 }
 
 /// Has functions of a [`Server`](crate::Server) answered by the methods of a handler, which are those
-/// that generated code would call.
+/// that generated code would call. Callers in the same process hand values over as they are.
 macro_rules! answered {
     ($server:expr, $handler:expr; $($of:ident $name:literal $method:ident($($part:ident: $ty:ty),*);)+) => {{
         let mut server = $server;
@@ -185,7 +288,10 @@ macro_rules! answered {
 pub(crate) use {answered, record, variant};
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::fmt::Debug;
+
+    use lattice_core::values::Plain;
     use proptest::prelude::*;
 
     use super::*;
@@ -204,6 +310,26 @@ mod tests {
         out.freeze()
     }
 
+    /// Checks that what is handed over is the same as what comes over the wire, and is refused where
+    /// that is.
+    pub(crate) fn same<T>(plain: T::Plain)
+    where
+        T: Wire + Plain,
+        T::Plain: Clone + PartialEq + Debug,
+    {
+        let handed = T::from_plain(plain.clone());
+        let mut reader = Reader::new(bytes(&handed));
+        let came = T::decode(&mut reader).unwrap();
+        assert_eq!(reader.finish(), Ok(()));
+        for limit in 0..4 {
+            let mut reader = Reader::new(bytes(&handed)).with_limit(limit);
+            let read = T::decode(&mut reader).map(drop);
+            assert_eq!(handed.fits(limit), read, "{limit}");
+        }
+        assert_eq!(handed.into_plain(), plain);
+        assert_eq!(came.into_plain(), plain);
+    }
+
     #[test]
     fn what_is_written_is_read() {
         let value: List = (
@@ -216,6 +342,26 @@ mod tests {
         let mut reader = Reader::new(bytes(&value));
         assert_eq!(List::decode(&mut reader), Ok(value));
         assert_eq!(reader.finish(), Ok(()));
+    }
+
+    #[test]
+    fn lengths_are_bounded_wherever_they_are() {
+        let value = |text: usize, items: usize, bytes: usize, error: usize| -> List {
+            (
+                "a".repeat(text),
+                vec![("k".to_owned(), vec![0_u8; bytes].into()); items],
+                None,
+                Err("e".repeat(error)),
+                0.0,
+            )
+        };
+        assert_eq!(value(4, 4, 4, 4).fits(4), Ok(()));
+        let refused = Err(DecodeError::TooLong { len: 5, limit: 4 });
+        for at in 0..4 {
+            let len = |of| if at == of { 5 } else { 4 };
+            let value = value(len(0), len(1), len(2), len(3));
+            assert_eq!(value.fits(4), refused, "{at}");
+        }
     }
 
     #[test]

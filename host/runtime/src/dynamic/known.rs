@@ -1,7 +1,9 @@
 //! Forwarding with Rust types, for functions of our own interfaces that components call often. What a
 //! component imports has to be the whole of it, type by type; else its values are of any type.
+//! Whoever answers in this process gets them as they are.
 
 mod lock;
+mod messaging;
 mod queue;
 mod schedule;
 mod sql;
@@ -10,6 +12,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use lattice_codec::write;
+use lattice_core::values::Plain;
 use wasmtime::component::{ComponentNamedList, Lift, LinkerInstance, Lower};
 
 use super::Import;
@@ -29,6 +32,7 @@ pub(super) fn find(import: &Import) -> Option<Define> {
         "lattice:queue/producer@0.1.0" => queue::find_producer(function, import),
         "lattice:queue/consumer@0.1.0" => queue::find_consumer(function, import),
         "lattice:lock/lock@0.1.0" => lock::find(function, import),
+        "lattice:messaging/producer@0.1.0" => messaging::find(function, import),
         "lattice:schedule/scheduler@0.1.0" => schedule::find(function, import),
         _ => None,
     }
@@ -37,9 +41,9 @@ pub(super) fn find(import: &Import) -> Option<Define> {
 /// The lane of a function with these types, if the import has the same.
 fn lane<P, T, E>(import: &Import) -> Option<Define>
 where
-    P: WireList + ComponentNamedList + Lift,
-    T: Wire,
-    E: Wire,
+    P: WireList + Plain + ComponentNamedList + Lift,
+    T: Wire + Plain,
+    E: Wire + Plain,
     (Result<T, E>,): ComponentNamedList + Lower,
 {
     let is_same = P::plans() == import.params.plans()
@@ -54,26 +58,32 @@ fn define<P, T, E>(
     import: Arc<Import>,
 ) -> wasmtime::Result<()>
 where
-    P: WireList + ComponentNamedList + Lift,
-    T: Wire,
-    E: Wire,
+    P: WireList + Plain + ComponentNamedList + Lift,
+    T: Wire + Plain,
+    E: Wire + Plain,
     (Result<T, E>,): ComponentNamedList + Lower,
 {
     instance.func_wrap_async(name, move |store, params: P| {
         let import = Arc::clone(&import);
         Box::new(async move {
-            let mut out = BytesMut::with_capacity(256);
-            params.encode_all(&mut out);
-            drop(params);
-            let outbound = store.data().outbound();
-            let answer = match outbound.call(import.target(), out.freeze()).await {
-                Ok(answer) => answer,
-                Err(error) => refusal(&import, &error).ok_or(error)?,
+            let (outbound, target) = (store.data().outbound(), import.target());
+            let here = outbound.call_plain::<P, Result<T, E>>(target, params);
+            let called = match here.await {
+                Ok(Ok(answer)) => return Ok((answer,)),
+                Ok(Err(error)) => Err(error),
+                Err(params) => outbound.call(target, encoded(params)).await,
             };
+            let answer = called.or_else(|error| refusal(&import, &error).ok_or(error))?;
             let read = <(Result<T, E>,)>::from_answer(&import.results, answer);
             Ok(read.map_err(|error| malformed(&import, error))?)
         })
     })
+}
+
+fn encoded(params: impl WireList) -> Bytes {
+    let mut out = BytesMut::with_capacity(256);
+    params.encode_all(&mut out);
+    out.freeze()
 }
 
 /// What a call that was not made is to the guest, as if it had been answered so; none for a trap.
@@ -99,9 +109,9 @@ fn refusal(import: &Import, error: &InvokeError) -> Option<Bytes> {
     })
 }
 
-/// A record as guests have it and as it stands on the wire.
+/// A record as guests have it, as it is handed over and as it stands on the wire.
 macro_rules! record {
-    ($(#[$doc:meta])* $ty:ident { $($field:ident: $of:ty = $name:tt),+ $(,)? }) => {
+    ($(#[$doc:meta])* $ty:ident as $plain:ty { $($field:ident: $of:ty = $name:tt),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(
             Debug,
@@ -129,12 +139,29 @@ macro_rules! record {
                 Ok(Self { $($field: crate::wire::Wire::decode(r)?),+ })
             }
         }
+
+        impl lattice_core::values::Plain for $ty {
+            type Plain = $plain;
+
+            fn into_plain(self) -> $plain {
+                type Handed = $plain;
+                Handed { $($field: lattice_core::values::Plain::into_plain(self.$field)),+ }
+            }
+
+            fn from_plain(plain: $plain) -> Self {
+                Self { $($field: lattice_core::values::Plain::from_plain(plain.$field)),+ }
+            }
+        }
     };
 }
 
-/// A variant as guests have it and as it stands on the wire, by the numbers of all its cases.
+/// A variant as guests have it, as it is handed over, and as it stands on the wire by the numbers of
+/// all its cases.
 macro_rules! variant {
-    ($(#[$doc:meta])* $ty:ident { $($at:literal $case:ident $(($of:ty))? = $name:tt),+ $(,)? }) => {
+    (
+        $(#[$doc:meta])*
+        $ty:ident as $plain:ty { $($at:literal $case:ident $(($of:ty))? = $name:tt),+ $(,)? }
+    ) => {
         $(#[$doc])*
         #[derive(
             Debug,
@@ -159,7 +186,7 @@ macro_rules! variant {
 
             fn encode(&self, out: &mut bytes::BytesMut) {
                 match self {
-                    $(variant!(@bind $case value $($of)?) => {
+                    $(variant!(@bind Self $case value $($of)?) => {
                         lattice_codec::write::uleb(out, $at);
                         $(<$of as crate::wire::Wire>::encode(value, out);)?
                     })+
@@ -176,16 +203,39 @@ macro_rules! variant {
                 })
             }
         }
+
+        impl lattice_core::values::Plain for $ty {
+            type Plain = $plain;
+
+            fn into_plain(self) -> $plain {
+                type Handed = $plain;
+                match self {
+                    $(variant!(@bind Self $case value $($of)?) => {
+                        Handed::$case $((<$of as lattice_core::values::Plain>::into_plain(value)))?
+                    })+
+                }
+            }
+
+            fn from_plain(plain: $plain) -> Self {
+                type Handed = $plain;
+                match plain {
+                    $(variant!(@bind Handed $case value $($of)?) => {
+                        Self::$case $((<$of as lattice_core::values::Plain>::from_plain(value)))?
+                    })+
+                }
+            }
+        }
     };
     (@plan) => { None };
     (@plan $of:ty) => { Some(crate::wire::part::<$of>()) };
-    (@bind $case:ident $value:ident) => { Self::$case };
-    (@bind $case:ident $value:ident $of:ty) => { Self::$case($value) };
+    (@bind $on:ident $case:ident $value:ident) => { $on::$case };
+    (@bind $on:ident $case:ident $value:ident $of:ty) => { $on::$case($value) };
 }
 
-/// An enum as guests have it and as it stands on the wire, by the numbers of all its cases.
+/// An enum as guests have it, as it is handed over, and as it stands on the wire by the numbers of all
+/// its cases.
 macro_rules! cases {
-    ($(#[$doc:meta])* $ty:ident { $($at:literal $case:ident = $name:tt),+ $(,)? }) => {
+    ($(#[$doc:meta])* $ty:ident as $plain:ty { $($at:literal $case:ident = $name:tt),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(
             Debug,
@@ -220,6 +270,24 @@ macro_rules! cases {
                         return Err(lattice_codec::DecodeError::InvalidCase { what, case, cases });
                     }
                 })
+            }
+        }
+
+        impl lattice_core::values::Plain for $ty {
+            type Plain = $plain;
+
+            fn into_plain(self) -> $plain {
+                type Handed = $plain;
+                match self {
+                    $(Self::$case => Handed::$case),+
+                }
+            }
+
+            fn from_plain(plain: $plain) -> Self {
+                type Handed = $plain;
+                match plain {
+                    $(Handed::$case => Self::$case),+
+                }
             }
         }
     };

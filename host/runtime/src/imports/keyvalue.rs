@@ -7,20 +7,16 @@ mod cas;
 mod second;
 mod wire;
 
-use std::any::Any;
-
 use bytes::Bytes;
-use lattice_core::keyvalue;
+use lattice_core::values::Plain;
 use wasmtime::component::{
     ComponentNamedList, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType,
 };
 
 use self::wire::{Error, KeyResponse};
-use super::{FromInvoke as _, Remote, check_kept, outcome};
-use crate::outbound::{Outbound, unexpected};
+use super::{Remote, check_kept, forward_plain};
 use crate::store::Ctx;
 use crate::wire::{Wire, WireList};
-use crate::{InvokeError, Shape, Value};
 
 pub(super) use second::fit;
 
@@ -56,9 +52,8 @@ fn name(cx: &Ctx, bucket: &Borrowed) -> wasmtime::Result<String> {
 }
 
 /// Registers a function that is answered by a [`Remote`] one. `args` makes the parameters on the
-/// wire out of those of the guest. A store in this process gets them as they are, and answers with
-/// a `V`.
-fn forward<P, A, V, T>(
+/// wire out of those of the guest.
+fn forward<P, A, T>(
     instance: &mut LinkerInstance<'_, Ctx>,
     name: &str,
     remote: Remote,
@@ -66,57 +61,17 @@ fn forward<P, A, V, T>(
 ) -> wasmtime::Result<()>
 where
     P: ComponentNamedList + Lift + Send + 'static,
-    A: WireList + Any,
-    V: Any,
-    T: Wire + Lower + From<V>,
+    A: WireList + Plain,
+    T: Wire + Plain + Lower,
     (Result<T, Error>,): ComponentNamedList + Lower,
 {
-    let results = outcome::<T, Error>();
-    instance.func_wrap_async(name, move |store, params: P| {
-        let results = results.clone();
-        Box::new(async move {
-            let params = args(store.data(), params)?;
-            let outbound = store.data().outbound();
-            let answer = call::<A, V, T>(outbound, remote, &results, params).await;
-            Ok((answer,))
-        })
-    })
-}
-
-/// Calls a function: of a store in this process with values as they are.
-async fn call<A, V, T>(
-    outbound: &Outbound,
-    remote: Remote,
-    results: &Shape,
-    params: A,
-) -> Result<T, Error>
-where
-    A: WireList + Any,
-    V: Any,
-    T: Wire + From<V>,
-{
-    match outbound.call_value(remote.target(results), params).await {
-        Ok(answer) => take::<V, T>(answer),
-        Err(params) => remote.call(outbound, results, &params).await,
-    }
-}
-
-/// The answer of a store in this process.
-fn take<V: Any, T: From<V>>(answer: Result<Value, InvokeError>) -> Result<T, Error> {
-    let answer = answer.and_then(|value| {
-        let answer = value.downcast::<keyvalue::Answer<V>>();
-        answer.map_err(|_| unexpected())
-    });
-    match answer {
-        Ok(answer) => answer.map(T::from).map_err(Error::from),
-        Err(error) => Err(Error::from_invoke(&error)),
-    }
+    forward_plain::<P, A, T, Error>(instance, name, remote, args)
 }
 
 pub(super) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     link_store(&mut linker.instance("wasi:keyvalue/store@0.2.0-draft")?)?;
     link_batch(&mut linker.instance("wasi:keyvalue/batch@0.2.0-draft")?)?;
-    forward::<(Borrowed, String, u64), _, u64, u64>(
+    forward::<(Borrowed, String, u64), _, u64>(
         &mut linker.instance("wasi:keyvalue/atomics@0.2.0-draft")?,
         "increment",
         INCREMENT,
@@ -127,7 +82,7 @@ pub(super) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
 
 fn link_store(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
     link_bucket(instance)?;
-    forward::<(Borrowed, Option<u64>), _, keyvalue::KeysPage, KeyResponse>(
+    forward::<(Borrowed, Option<u64>), _, KeyResponse>(
         instance,
         "[method]bucket.list-keys",
         store("list-keys"),
@@ -155,25 +110,25 @@ fn link_bucket(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
         let bucket = store.data_mut().table.push(Bucket(identifier))?;
         Ok((Ok::<_, Error>(bucket),))
     })?;
-    forward::<(Borrowed, String), _, Option<Bytes>, Option<Bytes>>(
+    forward::<(Borrowed, String), _, Option<Bytes>>(
         instance,
         "[method]bucket.get",
         store("get"),
         |cx, (bucket, key)| Ok((name(cx, &bucket)?, key)),
     )?;
-    forward::<(Borrowed, String, Bytes), _, (), ()>(
+    forward::<(Borrowed, String, Bytes), _, ()>(
         instance,
         "[method]bucket.set",
         store("set"),
         |cx, (bucket, key, value)| Ok((name(cx, &bucket)?, key, value)),
     )?;
-    forward::<(Borrowed, String), _, (), ()>(
+    forward::<(Borrowed, String), _, ()>(
         instance,
         "[method]bucket.delete",
         store("delete"),
         |cx, (bucket, key)| Ok((name(cx, &bucket)?, key)),
     )?;
-    forward::<(Borrowed, String), _, bool, bool>(
+    forward::<(Borrowed, String), _, bool>(
         instance,
         "[method]bucket.exists",
         store("exists"),
@@ -185,7 +140,7 @@ fn link_bucket(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
 type Entries = Vec<Option<(String, Bytes)>>;
 
 fn link_batch(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
-    forward::<(Borrowed, Vec<String>), _, Entries, Entries>(
+    forward::<(Borrowed, Vec<String>), _, Entries>(
         instance,
         "get-many",
         batch("get-many"),
@@ -195,13 +150,13 @@ fn link_batch(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
 }
 
 fn link_writes(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
-    forward::<(Borrowed, Vec<(String, Bytes)>), _, (), ()>(
+    forward::<(Borrowed, Vec<(String, Bytes)>), _, ()>(
         instance,
         "set-many",
         batch("set-many"),
         |cx, (bucket, pairs)| Ok((name(cx, &bucket)?, pairs)),
     )?;
-    forward::<(Borrowed, Vec<String>), _, (), ()>(
+    forward::<(Borrowed, Vec<String>), _, ()>(
         instance,
         "delete-many",
         batch("delete-many"),

@@ -13,11 +13,12 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lattice_core::values::Plain;
 use tokio::time::{Instant, timeout};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower, Resource, ResourceType};
 
-use self::wire::{Lease, LockError};
+use self::wire::{Lease, LockError, text};
 use super::{Remote, chain, check_kept, outcome};
 use crate::outbound::Outbound;
 use crate::store::Ctx;
@@ -139,7 +140,7 @@ async fn acquire(
     let link = outbound.link_name(ACQUIRE.lookup).into();
     let began = Instant::now();
     let params = (STORE.to_owned(), key.clone(), ttl, 0_u32);
-    let lease: Lease = match call(outbound, ACQUIRE, acquired, &params).await {
+    let lease: Lease = match call(outbound, ACQUIRE, acquired, params).await {
         Ok(Ok(lease)) => lease,
         Ok(Err(error)) => return Err(refused(&key, error)),
         Err(error) => return Err(Error::Unknown(chain(&error))),
@@ -162,7 +163,7 @@ fn refused(key: &str, error: LockError) -> Error {
             let owner = holder.owner;
             Error::NotAcquired(format!("`{key}` is held by `{owner}`"))
         }
-        other => Error::Unknown(other.text()),
+        other => Error::Unknown(text(other)),
     }
 }
 
@@ -188,13 +189,13 @@ async fn release(
     let params = (STORE.to_owned(), token.clone());
     // The token stays until there is an answer: a guest that is cut off here leaves it to be given
     // back, and one that is told of a failure may try again.
-    let answer = match call::<()>(&outbound, RELEASE, &results, &params).await {
+    let answer = match call::<()>(&outbound, RELEASE, &results, params).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(LockError::NotHeld)) => {
             let text = format!("the lease of `{key}` ran out before its release");
             Err(Error::LeaseExpired(text))
         }
-        Ok(Err(error)) => return Ok(Err(Error::Unknown(error.text()))),
+        Ok(Err(error)) => return Ok(Err(Error::Unknown(text(error)))),
         Err(error) => return Ok(Err(Error::Unknown(chain(&error)))),
     };
     store.data_mut().table.get_mut(lock)?.token = None;
@@ -215,13 +216,13 @@ async fn release_dropped(mut lock: Lock, outbound: &Outbound) {
         return;
     };
     let params = (STORE.to_owned(), token);
-    let released = call::<()>(outbound, RELEASE, &lock.results, &params);
+    let released = call::<()>(outbound, RELEASE, &lock.results, params);
     // The token stays until then: a guest that is cut off here leaves it to be released behind it.
     match timeout(RELEASE_LIMIT, released).await {
         Ok(Ok(Ok(()) | Err(LockError::NotHeld))) => {}
         // The call that the guest is in has no time left; what is done behind it has some of its own.
         Ok(Err(InvokeError::Deadline)) => return,
-        Ok(Ok(Err(error))) => unreleased(&error.text()),
+        Ok(Ok(Err(error))) => unreleased(&text(error)),
         Ok(Err(error)) => unreleased(&chain(&error)),
         Err(_) => unreleased("there was no answer in time"),
     }
@@ -232,13 +233,19 @@ fn unreleased(why: &str) {
     tracing::debug!(why, "could not release a lock, its lease runs out");
 }
 
-async fn call<T: Wire>(
+/// Calls a function: with values as they are where the locks are in this process.
+async fn call<T: Wire + Plain>(
     outbound: &Outbound,
     remote: Remote,
     results: &Shape,
-    params: &impl WireList,
+    params: impl WireList + Plain,
 ) -> Result<Result<T, LockError>, InvokeError> {
-    let reply = outbound.call(remote.target(results), params.to_bytes());
+    let target = remote.target(results);
+    let params = match outbound.call_plain(target, params).await {
+        Ok(answer) => return answer,
+        Err(params) => params,
+    };
+    let reply = outbound.call(target, params.to_bytes());
     let answer = <(Result<T, LockError>,)>::from_bytes(reply.await?);
     let (answer,) = answer.map_err(|error| InvokeError::Transport {
         what: "the answer of the locks cannot be read".to_owned(),

@@ -10,9 +10,11 @@ mod road;
 
 use bytes::{Bytes, BytesMut};
 use lattice_codec::{DecodeError, Reader};
+use lattice_core::values::Plain;
+use lattice_core::values::messaging as plain;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower};
 
-use super::{Remote, forward};
+use super::{Remote, forward_plain};
 use crate::HostEnv;
 use crate::codec::Plan;
 use crate::store::Ctx;
@@ -57,6 +59,26 @@ impl Wire for BrokerMessage {
     }
 }
 
+impl Plain for BrokerMessage {
+    type Plain = plain::BrokerMessage;
+
+    fn into_plain(self) -> plain::BrokerMessage {
+        plain::BrokerMessage {
+            subject: self.subject,
+            body: self.body,
+            reply_to: self.reply_to,
+        }
+    }
+
+    fn from_plain(message: plain::BrokerMessage) -> Self {
+        Self {
+            subject: message.subject,
+            body: message.body,
+            reply_to: message.reply_to,
+        }
+    }
+}
+
 impl From<BrokerMessage> for OwnMessage {
     fn from(message: BrokerMessage) -> Self {
         Self {
@@ -85,13 +107,13 @@ pub(super) fn has_link(env: &dyn HostEnv, name: &str, lookup: &str) -> bool {
 
 pub(super) fn link(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     let mut instance = linker.instance(CONSUMER)?;
-    forward::<(BrokerMessage,), _, (), String>(
+    forward_plain::<(BrokerMessage,), _, (), String>(
         &mut instance,
         "publish",
         consumer("publish"),
         |_, message| Ok(message),
     )?;
-    forward::<(String, Bytes, u32), _, BrokerMessage, String>(
+    forward_plain::<(String, Bytes, u32), _, BrokerMessage, String>(
         &mut instance,
         "request",
         consumer("request"),

@@ -13,6 +13,7 @@ mod secrets;
 
 pub(crate) use lattice_core::reply::message_chain as chain;
 use lattice_core::text::clipped_bytes;
+use lattice_core::values::Plain;
 use wasmtime::Engine;
 use wasmtime::component::types::ComponentInstance;
 use wasmtime::component::{
@@ -268,6 +269,26 @@ impl Remote {
         self.call_versioned(outbound, results, params).await.1
     }
 
+    /// The same, with values as they are where whoever serves the first of its instances is in this
+    /// process.
+    pub(crate) async fn call_plain<A, T, E>(
+        &self,
+        outbound: &Outbound,
+        results: &Shape,
+        params: A,
+    ) -> Result<T, E>
+    where
+        A: WireList + Plain,
+        T: Wire + Plain,
+        E: Wire + Plain + FromInvoke,
+    {
+        let here = outbound.call_plain::<A, Result<T, E>>(self.target(results), params);
+        match here.await {
+            Ok(answer) => answered(answer),
+            Err(params) => self.call(outbound, results, &params).await,
+        }
+    }
+
     /// The same for a call that nobody serves as another function.
     pub(crate) async fn call_again<T: Wire, E: Wire + FromInvoke>(
         &self,
@@ -316,6 +337,11 @@ impl Remote {
     }
 }
 
+/// The answer of a call within the process. That there is none is a value of the error type.
+fn answered<T, E: FromInvoke>(answer: Result<Result<T, E>, InvokeError>) -> Result<T, E> {
+    answer.unwrap_or_else(|error| Err(E::from_invoke(&error)))
+}
+
 /// Reads an answer, whose shape is `results`.
 fn unwrap_reply<T, E>(results: &Shape, reply: bytes::Bytes) -> Result<T, E>
 where
@@ -350,6 +376,32 @@ where
             let params = args(store.data(), params)?;
             let outbound = store.data().outbound();
             Ok((remote.call::<T, E>(outbound, &results, &params).await,))
+        })
+    })
+}
+
+/// The same for a function that may be answered with values as they are.
+fn forward_plain<P, A, T, E>(
+    instance: &mut LinkerInstance<'_, Ctx>,
+    name: &str,
+    remote: Remote,
+    args: fn(&Ctx, P) -> wasmtime::Result<A>,
+) -> wasmtime::Result<()>
+where
+    P: ComponentNamedList + Lift + Send + 'static,
+    A: WireList + Plain,
+    T: Wire + Plain + Lower,
+    E: Wire + Plain + FromInvoke + Lower,
+    (Result<T, E>,): ComponentNamedList + Lower,
+{
+    let results = outcome::<T, E>();
+    instance.func_wrap_async(name, move |store, params: P| {
+        let results = results.clone();
+        Box::new(async move {
+            let params = args(store.data(), params)?;
+            let outbound = store.data().outbound();
+            let called = remote.call_plain::<A, T, E>(outbound, &results, params);
+            Ok((called.await,))
         })
     })
 }

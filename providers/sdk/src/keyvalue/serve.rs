@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lattice_core::keyvalue;
+use lattice_core::values::Plain;
 use lattice_rpc::Context;
 
 use super::bindings;
@@ -11,7 +12,6 @@ use super::bindings::exports::wrpc::keyvalue::atomics::Handler as _;
 use super::bindings::exports::wrpc::keyvalue::batch::Handler as _;
 use super::bindings::exports::wrpc::keyvalue::store::Handler as _;
 use super::bindings::exports::wrpc::keyvalue::{atomics, batch, store};
-use super::lanes::{Answer, as_is, lanes};
 use super::serve_versions;
 use super::{Backend, Entry, KeyValueError, KeysPage};
 use crate::backends::Backends;
@@ -19,7 +19,7 @@ use crate::complaint;
 use crate::error::ServeError;
 use crate::serving::Server;
 use crate::session::Session;
-use crate::wire::{self, variant};
+use crate::wire::{answered, record, variant};
 
 const STORE: &str = "wrpc:keyvalue/store@0.2.0-draft";
 const ATOMICS: &str = "wrpc:keyvalue/atomics@0.2.0-draft";
@@ -38,21 +38,22 @@ pub async fn serve<B: Backend>(
         backends,
         session: session.clone(),
     };
-    let server = with_lanes(without_bindings(session.server(), &linked), &linked);
-    let server = serve_versions::with_lanes(server, &linked);
+    let server = without_bindings(session.server(), &linked);
+    let server = serve_versions::without_bindings(server, &linked);
     let functions = bindings::serve(&server, linked)
         .await
         .map_err(|e| ServeError::Bindings(e.into()))?;
     server.drive(functions).await
 }
 
-/// Answers what components call again and again without generated code.
+/// Answers without generated code, and callers in this process with values as they are.
 fn without_bindings<B: Backend>(server: Server, linked: &Linked<B>) -> Server {
-    wire::answered! { server, linked;
+    answered! { server, linked;
         STORE "get" get(bucket: String, key: String);
         STORE "set" set(bucket: String, key: String, value: Bytes);
         STORE "delete" delete(bucket: String, key: String);
         STORE "exists" exists(bucket: String, key: String);
+        STORE "list-keys" list_keys(bucket: String, cursor: Option<u64>);
         ATOMICS "increment" increment(bucket: String, key: String, delta: u64);
         BATCH "get-many" get_many(bucket: String, keys: Vec<String>);
         BATCH "set-many" set_many(bucket: String, entries: Vec<Entry>);
@@ -60,40 +61,22 @@ fn without_bindings<B: Backend>(server: Server, linked: &Linked<B>) -> Server {
     }
 }
 
-/// Answers components on the same host without decoding and encoding.
-fn with_lanes<B: Backend>(server: Server, linked: &Linked<B>) -> Server {
-    let list = linked.clone();
-    lanes! { server, linked;
-        STORE "get" get(bucket: String, key: String);
-        STORE "set" set(bucket: String, key: String, value: Bytes);
-        STORE "delete" delete(bucket: String, key: String);
-        STORE "exists" exists(bucket: String, key: String);
-        ATOMICS "increment" increment(bucket: String, key: String, delta: u64);
-        BATCH "get-many" get_many(bucket: String, keys: Vec<String>);
-        BATCH "set-many" set_many(bucket: String, entries: Vec<Entry>);
-        BATCH "delete-many" delete_many(bucket: String, keys: Vec<String>);
-    }
-    .lane(
-        STORE,
-        "list-keys",
-        move |cx, (bucket, cursor): (String, Option<u64>)| {
-            let linked = list.clone();
-            async move {
-                let page = as_is(linked.list_keys(cx, bucket, cursor).await);
-                page.map(|page: KeysPage| keyvalue::KeysPage {
-                    keys: page.keys,
-                    cursor: page.cursor,
-                })
-            }
-        },
-    )
-}
-
-variant!(KeyValueError {
+variant!(KeyValueError as keyvalue::Error {
     0 NoSuchStore,
     1 AccessDenied,
     2 Other(why),
 });
+
+impl From<KeyValueError> for keyvalue::Error {
+    fn from(error: KeyValueError) -> Self {
+        Plain::into_plain(error)
+    }
+}
+
+record!(KeysPage as keyvalue::KeysPage { keys, cursor });
+
+/// The outer error would fail the call; everything that can go wrong here is a value instead.
+type Answer<T> = anyhow::Result<Result<T, KeyValueError>>;
 
 /// Answers each call with the store that its link names.
 pub(super) struct Linked<B> {

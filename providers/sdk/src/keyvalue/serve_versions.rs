@@ -7,58 +7,49 @@ use lattice_core::keyvalue;
 use lattice_rpc::Context;
 
 use super::bindings::exports::lattice::keyvalue::atomics::Handler as _;
+use super::bindings::exports::lattice::keyvalue::atomics::Outcome as SwapOutcome;
 use super::bindings::exports::lattice::keyvalue::store::Handler as _;
+use super::bindings::exports::lattice::keyvalue::store::{
+    Error as StoreError, KeyResponse as TextPage, Versioned as ReadValue,
+};
 use super::bindings::exports::lattice::keyvalue::{atomics, store};
 use super::decimal::Addend;
-use super::lanes::{self, as_is, lanes};
 use super::link::LONGEST;
 use super::serve::Linked;
 use super::{Backend, KeyValueError, Outcome, Versioned};
 use crate::serving::Server;
+use crate::wire::{answered, record, variant};
 
 const STORE: &str = "lattice:keyvalue/store@0.1.0";
 const ATOMICS: &str = "lattice:keyvalue/atomics@0.1.0";
 
-/// Answers components on the same host without decoding and encoding.
-pub(super) fn with_lanes<B: Backend>(server: Server, linked: &Linked<B>) -> Server {
-    let server = lanes! { server, linked;
+/// Answers without generated code, and callers in this process with values as they are.
+pub(super) fn without_bindings<B: Backend>(server: Server, linked: &Linked<B>) -> Server {
+    answered! { server, linked;
+        STORE "read" read(bucket: String, key: String);
         STORE "set" set(bucket: String, key: String, value: Bytes, ttl_ms: Option<u64>);
+        STORE "list-keys" list_keys(bucket: String, cursor: Option<String>);
         ATOMICS "increment" increment(bucket: String, key: String, delta: i64);
-    };
-    let (read, list, swap) = (linked.clone(), linked.clone(), linked.clone());
-    server
-        .lane(STORE, "read", move |cx, (bucket, key): (String, String)| {
-            let linked = read.clone();
-            async move { as_is(linked.read(cx, bucket, key).await).map(Versioned::from) }
-        })
-        .lane(
-            STORE,
-            "list-keys",
-            move |cx, (bucket, cursor): (String, Option<String>)| {
-                let linked = list.clone();
-                async move {
-                    let page = as_is(linked.list_keys(cx, bucket, cursor).await);
-                    page.map(|page: store::KeyResponse| keyvalue::TextPage {
-                        keys: page.keys,
-                        cursor: page.cursor,
-                    })
-                }
-            },
-        )
-        .lane(
-            ATOMICS,
-            "swap",
-            move |cx, (bucket, key, version, value): (String, String, String, Bytes)| {
-                let linked = swap.clone();
-                async move {
-                    let outcome = linked.swap(cx, bucket, key, version, value).await;
-                    as_is(outcome).map(Outcome::from)
-                }
-            },
-        )
+        ATOMICS "swap" swap(bucket: String, key: String, version: String, value: Bytes);
+    }
 }
 
-type Answer<T> = lanes::Answer<T, store::Error>;
+variant!(StoreError as keyvalue::Error {
+    0 NoSuchStore,
+    1 AccessDenied,
+    2 Other(why),
+});
+
+record!(ReadValue as keyvalue::Versioned { value, version });
+record!(TextPage as keyvalue::TextPage { keys, cursor });
+
+variant!(SwapOutcome as keyvalue::Outcome {
+    0 Swapped,
+    1 Stale(now),
+});
+
+/// The outer error would fail the call; everything that can go wrong here is a value instead.
+type Answer<T> = anyhow::Result<Result<T, store::Error>>;
 
 fn answer<T>(done: Result<T, KeyValueError>) -> Answer<T> {
     Ok(done.map_err(store::Error::from))
@@ -151,24 +142,8 @@ impl From<KeyValueError> for store::Error {
     }
 }
 
-impl From<store::Error> for keyvalue::Error {
-    fn from(error: store::Error) -> Self {
-        match error {
-            store::Error::NoSuchStore => Self::NoSuchStore,
-            store::Error::AccessDenied => Self::AccessDenied,
-            store::Error::Other(text) => Self::Other(text),
-        }
-    }
-}
-
 impl From<Versioned> for store::Versioned {
     fn from(Versioned { value, version }: Versioned) -> Self {
-        Self { value, version }
-    }
-}
-
-impl From<store::Versioned> for Versioned {
-    fn from(store::Versioned { value, version }: store::Versioned) -> Self {
         Self { value, version }
     }
 }
@@ -182,11 +157,32 @@ impl From<Outcome> for atomics::Outcome {
     }
 }
 
-impl From<atomics::Outcome> for Outcome {
-    fn from(outcome: atomics::Outcome) -> Self {
-        match outcome {
-            atomics::Outcome::Swapped => Self::Swapped,
-            atomics::Outcome::Stale(now) => Self::Stale(now.into()),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::tests::same;
+
+    #[test]
+    fn what_is_handed_over_is_the_same_as_on_the_wire() {
+        let now = || keyvalue::Versioned {
+            value: Some(Bytes::from_static(&[0, 255])),
+            version: "v".to_owned(),
+        };
+        same::<ReadValue>(now());
+        same::<SwapOutcome>(keyvalue::Outcome::Swapped);
+        same::<SwapOutcome>(keyvalue::Outcome::Stale(now()));
+        same::<TextPage>(keyvalue::TextPage {
+            keys: vec!["k".to_owned()],
+            cursor: Some("c".to_owned()),
+        });
+        let errors = [
+            keyvalue::Error::NoSuchStore,
+            keyvalue::Error::AccessDenied,
+            keyvalue::Error::Other("t".to_owned()),
+        ];
+        for error in errors {
+            same::<StoreError>(error.clone());
+            same::<KeyValueError>(error);
         }
     }
 }

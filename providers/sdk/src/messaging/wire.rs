@@ -2,17 +2,18 @@
 
 use bytes::{Bytes, BytesMut};
 use lattice_codec::{DecodeError, Reader};
+use lattice_core::values::messaging as plain;
 
 use super::{BrokerMessage, Error, Message};
 use crate::wire::{Wire, record, variant};
 
-record!(BrokerMessage {
+record!(BrokerMessage as plain::BrokerMessage {
     subject,
     body,
     reply_to
 });
 
-record!(Message {
+record!(Message as plain::Message {
     subject,
     reply_to,
     content_type,
@@ -20,7 +21,7 @@ record!(Message {
     body,
 });
 
-variant!(Error {
+variant!(Error as plain::Error {
     0 Timeout,
     1 Connection(text),
     2 PermissionDenied(text),
@@ -81,7 +82,10 @@ fn read<T: Wire>(bytes: Bytes) -> Result<T, DecodeError> {
 
 #[cfg(test)]
 mod tests {
+    use lattice_core::values::Plain as _;
+
     use super::*;
+    use crate::wire::tests::same;
 
     fn message() -> Message {
         Message {
@@ -107,6 +111,24 @@ mod tests {
             &[1, 1, b'k', 1, b'v', 2, 7, 8],
         ];
         assert_eq!(&own_parameters(&message())[..], own.concat());
+    }
+
+    #[test]
+    fn what_is_handed_over_is_the_same_as_on_the_wire() {
+        let text = || "t".to_owned();
+        same::<Message>(message().into_plain());
+        same::<BrokerMessage>(plain::BrokerMessage {
+            subject: "a.b".to_owned(),
+            body: Bytes::from_static(&[7, 8]),
+            reply_to: Some("r".to_owned()),
+        });
+        let errors = [
+            plain::Error::Timeout,
+            plain::Error::Connection(text()),
+            plain::Error::PermissionDenied(text()),
+            plain::Error::Other(text()),
+        ];
+        errors.into_iter().for_each(same::<Error>);
     }
 
     #[test]

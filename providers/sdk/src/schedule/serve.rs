@@ -76,6 +76,7 @@ pub async fn serve<S: Scheduler>(
     let server = answered! { session.server(), linked;
         SCHEDULER "put-job" put_job(job: Job);
         SCHEDULER "delete-job" delete_job(name: String);
+        SCHEDULER "list-jobs" list_jobs();
     };
     let functions = bindings::serve(&server, linked)
         .await

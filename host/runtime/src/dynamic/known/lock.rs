@@ -1,11 +1,13 @@
 //! `lattice:lock@0.1.0`.
 
+use lattice_core::values::lock as plain;
+
 use super::super::lanes::Define;
 use super::{Import, lane, record, variant};
 
 record! {
     /// `lease`.
-    Lease {
+    Lease as plain::Lease {
         store: String = "store",
         name: String = "name",
         token: String = "token",
@@ -16,7 +18,7 @@ record! {
 
 record! {
     /// `holder`.
-    Holder {
+    Holder as plain::Holder {
         owner: String = "owner",
         fence: u64 = "fence",
         expires_in_ms: Option<u32> = "expires-in-ms",
@@ -25,7 +27,7 @@ record! {
 
 variant! {
     /// `error`.
-    Error {
+    Error as plain::Error {
         0 Held(Option<Holder>) = "held",
         1 NotHeld = "not-held",
         2 InvalidName(String) = "invalid-name",

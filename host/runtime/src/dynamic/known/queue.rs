@@ -1,13 +1,14 @@
 //! `lattice:queue@0.1.0`.
 
 use bytes::Bytes;
+use lattice_core::values::queue as plain;
 
 use super::super::lanes::Define;
 use super::{Import, lane, record, variant};
 
 record! {
     /// `message`.
-    Message {
+    Message as plain::Message {
         body: Bytes = "body",
         content_type: Option<String> = "content-type",
         attributes: Vec<(String, String)> = "attributes",
@@ -18,7 +19,7 @@ record! {
 
 record! {
     /// `delivery`.
-    Delivery {
+    Delivery as plain::Delivery {
         receipt: String = "receipt",
         id: String = "id",
         message: Message = "message",
@@ -30,7 +31,7 @@ record! {
 
 record! {
     /// `depth`.
-    Depth {
+    Depth as plain::Depth {
         ready: u64 = "ready",
         leased: Option<u64> = "leased",
         delayed: Option<u64> = "delayed",
@@ -40,7 +41,7 @@ record! {
 
 variant! {
     /// `error`.
-    Error {
+    Error as plain::Error {
         0 NoSuchQueue = "no-such-queue",
         1 TooLarge(u64) = "too-large",
         2 ReceiptExpired = "receipt-expired",
@@ -55,7 +56,7 @@ variant! {
 
 variant! {
     /// `outcome`.
-    Outcome {
+    Outcome as plain::Outcome {
         0 Ack = "ack",
         1 Retry(Option<u32>) = "retry",
         2 Reject(String) = "reject",

@@ -1,13 +1,14 @@
 //! `lattice:schedule@0.1.0`.
 
 use bytes::Bytes;
+use lattice_core::values::schedule as plain;
 
 use super::super::lanes::Define;
 use super::{Import, lane, record, variant};
 
 variant! {
     /// `trigger`.
-    Trigger {
+    Trigger as plain::Trigger {
         0 Cron(String) = "cron",
         1 EveryMs(u64) = "every-ms",
         2 AtMs(u64) = "at-ms",
@@ -16,7 +17,7 @@ variant! {
 
 record! {
     /// `job`.
-    Job {
+    Job as plain::Job {
         name: String = "name",
         trigger: Trigger = "trigger",
         time_zone: Option<String> = "time-zone",
@@ -26,7 +27,7 @@ record! {
 
 variant! {
     /// `error`.
-    Error {
+    Error as plain::Error {
         0 InvalidTrigger(String) = "invalid-trigger",
         1 InvalidJob(String) = "invalid-job",
         2 NoSuchJob = "no-such-job",

@@ -1,13 +1,14 @@
 //! `lattice:sql@0.1.0`.
 
 use bytes::Bytes;
+use lattice_core::values::sql as plain;
 
 use super::super::lanes::Define;
 use super::{Import, cases, lane, record, variant};
 
 variant! {
     /// `value`.
-    Value {
+    Value as plain::Value {
         0 Null = "null",
         1 Boolean(bool) = "boolean",
         2 Int(i64) = "int",
@@ -26,12 +27,12 @@ variant! {
 
 record! {
     /// `column`.
-    Column { name: String = "name", type_name: String = "type-name" }
+    Column as plain::Column { name: String = "name", type_name: String = "type-name" }
 }
 
 record! {
     /// `rows`.
-    Rows {
+    Rows as plain::Rows {
         columns: Vec<Column> = "columns",
         rows: Vec<Vec<Value>> = "rows",
         cursor: Option<String> = "cursor",
@@ -40,12 +41,15 @@ record! {
 
 record! {
     /// `done`.
-    Done { affected: u64 = "affected", last_insert_id: Option<i64> = "last-insert-id" }
+    Done as plain::Done {
+        affected: u64 = "affected",
+        last_insert_id: Option<i64> = "last-insert-id",
+    }
 }
 
 cases! {
     /// `isolation`.
-    Isolation {
+    Isolation as plain::Isolation {
         0 Default = "default",
         1 ReadCommitted = "read-committed",
         2 RepeatableRead = "repeatable-read",
@@ -55,7 +59,7 @@ cases! {
 
 cases! {
     /// `constraint-kind`.
-    ConstraintKind {
+    ConstraintKind as plain::ConstraintKind {
         0 Unique = "unique",
         1 ForeignKey = "foreign-key",
         2 NotNull = "not-null",
@@ -66,12 +70,12 @@ cases! {
 
 record! {
     /// `constraint`.
-    Constraint { kind: ConstraintKind = "kind", name: Option<String> = "name" }
+    Constraint as plain::Constraint { kind: ConstraintKind = "kind", name: Option<String> = "name" }
 }
 
 record! {
     /// `db-error`.
-    DbError {
+    DbError as plain::DbError {
         code: String = "code",
         message: String = "message",
         detail: Option<String> = "detail",
@@ -81,7 +85,7 @@ record! {
 
 variant! {
     /// `error`.
-    Error {
+    Error as plain::Error {
         0 NoSuchDatabase = "no-such-database",
         1 AccessDenied = "access-denied",
         2 InvalidParameter(String) = "invalid-parameter",

@@ -83,7 +83,7 @@ fn link_new(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
                 let bucket = name(store.data(), &bucket)?;
                 let params = (bucket.clone(), key.clone());
                 let outbound = store.data().outbound();
-                let made = match ask::<_, Versioned, _>(outbound, READ, &results, params).await {
+                let made = match ask::<_, Versioned>(outbound, READ, &results, params).await {
                     Ok(Ok(seen)) => keep(store.data_mut(), Cas { bucket, key, seen }),
                     Ok(Err(error)) => Err(error),
                     Err((_, error)) => Err(cannot(&error)),
@@ -104,7 +104,7 @@ fn link_swap(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
                 let Cas { bucket, key, seen } = store.data_mut().table.delete(cas)?;
                 let params = (bucket.clone(), key.clone(), seen.version, value);
                 let outbound = store.data().outbound();
-                let swapped = match ask::<_, Outcome, _>(outbound, SWAP, &results, params).await {
+                let swapped = match ask::<_, Outcome>(outbound, SWAP, &results, params).await {
                     Ok(Ok(Outcome::Swapped)) => Ok(()),
                     Ok(Ok(Outcome::Stale(seen))) => {
                         let kept = keep(store.data_mut(), Cas { bucket, key, seen });

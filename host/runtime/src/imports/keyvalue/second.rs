@@ -7,19 +7,18 @@
 //! One id stands for two shapes of `batch.get-many`: that of the proposal, which is the first
 //! draft's, and that of Spin. A component is given the one that it imports; see [`fit`].
 
-use std::any::Any;
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use lattice_core::keyvalue;
+use lattice_core::values::Plain;
 use wasmtime::Engine;
 use wasmtime::component::types::{ComponentInstance, ComponentItem, Type};
 use wasmtime::component::{Linker, LinkerInstance};
 
 use super::wire::{Error, KeyResponse, TextResponse};
-use super::{Borrowed, Entries, INCREMENT, batch, call, cas, name, store, take};
+use super::{Borrowed, Entries, INCREMENT, batch, cas, name, store};
 use super::{link_batch, link_bucket, link_writes};
-use crate::imports::{FromInvoke as _, Remote, outcome, unwrap_reply};
+use crate::imports::{FromInvoke as _, Remote, answered, outcome, unwrap_reply};
 use crate::outbound::Outbound;
 use crate::store::Ctx;
 use crate::wire::{Wire, WireList};
@@ -83,20 +82,19 @@ fn is_spins(engine: &Engine, instance: &ComponentInstance) -> bool {
 
 /// Asks for what only `lattice:keyvalue` has, by a store in this process with values as they are.
 /// Where nobody serves it, the parameters come back with the reason.
-pub(super) async fn ask<A, V, T>(
+pub(super) async fn ask<A, T>(
     outbound: &Outbound,
     remote: Remote,
     results: &Shape,
     params: A,
 ) -> Result<Result<T, Error>, (A, InvokeError)>
 where
-    A: WireList + Any,
-    V: Any,
-    T: Wire + From<V>,
+    A: WireList + Plain,
+    T: Wire + Plain,
 {
     let target = remote.target(results);
-    let params = match outbound.call_value(target, params).await {
-        Ok(answer) => return Ok(take::<V, T>(answer)),
+    let params = match outbound.call_plain(target, params).await {
+        Ok(answer) => return Ok(answered(answer)),
         Err(params) => params,
     };
     match outbound.call(target, params.to_bytes()).await {
@@ -118,7 +116,7 @@ fn link_list(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()> {
             Box::new(async move {
                 let params = (name(store.data(), &bucket)?, cursor);
                 let outbound = store.data().outbound();
-                let asked = ask::<_, keyvalue::TextPage, _>(outbound, LIST, &results, params);
+                let asked = ask::<_, TextResponse>(outbound, LIST, &results, params);
                 let answer = match asked.await {
                     Ok(answer) => answer,
                     Err((params, _)) => list_by_number(outbound, &by_number, params).await,
@@ -159,7 +157,7 @@ fn link_increment(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result<()
             Box::new(async move {
                 let params = (name(store.data(), &bucket)?, key, delta);
                 let outbound = store.data().outbound();
-                let answer = match ask::<_, i64, _>(outbound, ADD, &results, params).await {
+                let answer = match ask::<_, i64>(outbound, ADD, &results, params).await {
                     Ok(answer) => answer,
                     Err((params, _)) => add_unsigned(outbound, &unsigned, params).await,
                 };
@@ -201,7 +199,7 @@ fn link_many_of_spin(instance: &mut LinkerInstance<'_, Ctx>) -> wasmtime::Result
                 let params = (name(store.data(), &bucket)?, keys.clone());
                 let outbound = store.data().outbound();
                 let many = batch("get-many");
-                let got = call::<_, Entries, Entries>(outbound, many, &results, params).await;
+                let got: Result<Entries, Error> = many.call_plain(outbound, &results, params).await;
                 Ok((got.map(|entries| of_each_key(keys, entries)),))
             })
         },
@@ -227,7 +225,7 @@ mod tests {
         let (unserved, outbound) = Unserved::reached();
         let params = ("b".to_owned(), None::<String>);
         let results = outcome::<TextResponse, Error>();
-        let asked = ask::<_, keyvalue::TextPage, TextResponse>(&outbound, LIST, &results, params);
+        let asked = ask::<_, TextResponse>(&outbound, LIST, &results, params);
         let Err((params, _)) = asked.await else {
             panic!("nobody serves it");
         };

@@ -2,7 +2,8 @@
 
 use bytes::{BufMut, BytesMut};
 use lattice_codec::{DecodeError, Reader, write};
-use lattice_core::keyvalue::{self, Outcome, TextPage, Versioned};
+use lattice_core::keyvalue::{self, KeysPage, Outcome, TextPage, Versioned};
+use lattice_core::values::Plain;
 use wasmtime::component::{ComponentType, Lift, Lower};
 
 use crate::InvokeError;
@@ -38,8 +39,18 @@ pub(super) struct TextResponse {
     pub(super) cursor: Option<String>,
 }
 
-impl From<keyvalue::Error> for Error {
-    fn from(error: keyvalue::Error) -> Self {
+impl Plain for Error {
+    type Plain = keyvalue::Error;
+
+    fn into_plain(self) -> keyvalue::Error {
+        match self {
+            Self::NoSuchStore => keyvalue::Error::NoSuchStore,
+            Self::AccessDenied => keyvalue::Error::AccessDenied,
+            Self::Other(text) => keyvalue::Error::Other(text),
+        }
+    }
+
+    fn from_plain(error: keyvalue::Error) -> Self {
         match error {
             keyvalue::Error::NoSuchStore => Self::NoSuchStore,
             keyvalue::Error::AccessDenied => Self::AccessDenied,
@@ -48,8 +59,17 @@ impl From<keyvalue::Error> for Error {
     }
 }
 
-impl From<keyvalue::KeysPage> for KeyResponse {
-    fn from(page: keyvalue::KeysPage) -> Self {
+impl Plain for KeyResponse {
+    type Plain = KeysPage;
+
+    fn into_plain(self) -> KeysPage {
+        KeysPage {
+            keys: self.keys,
+            cursor: self.cursor,
+        }
+    }
+
+    fn from_plain(page: KeysPage) -> Self {
         Self {
             keys: page.keys,
             cursor: page.cursor,
@@ -57,8 +77,17 @@ impl From<keyvalue::KeysPage> for KeyResponse {
     }
 }
 
-impl From<TextPage> for TextResponse {
-    fn from(page: TextPage) -> Self {
+impl Plain for TextResponse {
+    type Plain = TextPage;
+
+    fn into_plain(self) -> TextPage {
+        TextPage {
+            keys: self.keys,
+            cursor: self.cursor,
+        }
+    }
+
+    fn from_plain(page: TextPage) -> Self {
         Self {
             keys: page.keys,
             cursor: page.cursor,

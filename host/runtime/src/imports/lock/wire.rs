@@ -2,51 +2,21 @@
 
 use bytes::{BufMut, BytesMut};
 use lattice_codec::{DecodeError, Reader, write};
+pub(super) use lattice_core::values::lock::{Error as LockError, Holder, Lease};
 
 use crate::codec::{Names, Plan};
 use crate::wire::Wire;
 
-/// `lease`, of which a guest is told nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Lease {
-    pub(super) store: String,
-    pub(super) name: String,
-    pub(super) token: String,
-    pub(super) fence: u64,
-    pub(super) ttl_ms: u32,
-}
-
-/// `holder`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Holder {
-    pub(super) owner: String,
-    pub(super) fence: u64,
-    pub(super) expires_in_ms: Option<u32>,
-}
-
-/// `error`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum LockError {
-    Held(Option<Holder>),
-    NotHeld,
-    InvalidName(String),
-    InvalidTtl(String),
-    AccessDenied,
-    Unavailable(String),
-    Other(String),
-}
-
-impl LockError {
-    pub(super) fn text(self) -> String {
-        match self {
-            Self::Held(_) => "somebody else holds it".to_owned(),
-            Self::NotHeld => "it is not held".to_owned(),
-            Self::AccessDenied => "access denied".to_owned(),
-            Self::InvalidName(text)
-            | Self::InvalidTtl(text)
-            | Self::Unavailable(text)
-            | Self::Other(text) => text,
-        }
+/// What went wrong, in words.
+pub(super) fn text(error: LockError) -> String {
+    match error {
+        LockError::Held(_) => "somebody else holds it".to_owned(),
+        LockError::NotHeld => "it is not held".to_owned(),
+        LockError::AccessDenied => "access denied".to_owned(),
+        LockError::InvalidName(text)
+        | LockError::InvalidTtl(text)
+        | LockError::Unavailable(text)
+        | LockError::Other(text) => text,
     }
 }
 

@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use lattice_codec::{DecodeError, Reader, write};
+use lattice_core::values::Plain;
+use lattice_core::values::messaging as plain;
+pub(crate) use lattice_core::values::messaging::Message as OwnMessage;
 use wasmtime::component::{ComponentType, Lift, Lower};
 
 use crate::codec::{Names, Plan};
@@ -18,16 +21,6 @@ pub(crate) const OWN_HANDLER: &str = "lattice:messaging/handler@0.1.0";
 /// is served, which the lack of an answer alone does not tell where somebody listens to all calls, or
 /// where whoever answers is late.
 pub(crate) const OFFERED: &str = "offered";
-
-/// `message`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct OwnMessage {
-    pub(crate) subject: String,
-    pub(crate) reply_to: Option<String>,
-    pub(crate) content_type: Option<String>,
-    pub(crate) metadata: Vec<(String, String)>,
-    pub(crate) body: Bytes,
-}
 
 impl Wire for OwnMessage {
     fn plan() -> Option<Plan> {
@@ -73,6 +66,28 @@ pub(crate) enum Error {
     PermissionDenied(String),
     #[component(name = "other")]
     Other(String),
+}
+
+impl Plain for Error {
+    type Plain = plain::Error;
+
+    fn into_plain(self) -> plain::Error {
+        match self {
+            Self::Timeout => plain::Error::Timeout,
+            Self::Connection(text) => plain::Error::Connection(text),
+            Self::PermissionDenied(text) => plain::Error::PermissionDenied(text),
+            Self::Other(text) => plain::Error::Other(text),
+        }
+    }
+
+    fn from_plain(error: plain::Error) -> Self {
+        match error {
+            plain::Error::Timeout => Self::Timeout,
+            plain::Error::Connection(text) => Self::Connection(text),
+            plain::Error::PermissionDenied(text) => Self::PermissionDenied(text),
+            plain::Error::Other(text) => Self::Other(text),
+        }
+    }
 }
 
 impl fmt::Display for Error {

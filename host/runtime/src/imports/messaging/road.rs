@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use lattice_core::values::Plain;
 use tokio::time::Instant;
 
 use super::forms::{Known, Link};
@@ -19,7 +19,7 @@ use crate::imports::{chain, outcome};
 use crate::outbound::{Outbound, Target};
 use crate::store::Ctx;
 use crate::wire::{Wire, WireList};
-use crate::{InvokeError, Shape};
+use crate::{CodecError, InvokeError, Shape};
 
 /// The interface of 1.x as links name it.
 pub(super) const CONSUMER_LOOKUP: &str = "wasmcloud:messaging/consumer";
@@ -71,6 +71,9 @@ pub(super) struct Road {
     shapes: Shapes,
     shared: Arc<Shared>,
 }
+
+/// What a function returned, which may not be what it returns.
+type Reply<T> = Result<Result<T, CodecError>, InvokeError>;
 
 /// Our own form is not served behind the link.
 struct NotServed(InvokeError);
@@ -124,13 +127,14 @@ impl Road {
         },);
         let shape = &self.shapes.plain_sent;
         let again = not_served.is_some();
-        let plainly = self.call(CONSUMER, "publish", shape, &params, again).await;
+        let sent = self.call::<Result<(), String>>(CONSUMER, "publish", shape, params, again);
+        let plainly = sent.await;
         match &plainly {
             Err(error) if is_nowhere(error) && !again => {
                 let own = self.publish_own(&topic, message, true).await;
-                own.unwrap_or_else(|_| self.plainly(plainly, shape, false))
+                own.unwrap_or_else(|_| self.plainly(plainly, false))
             }
-            _ => self.plainly(plainly, shape, again),
+            _ => self.plainly(plainly, again),
         }
     }
 
@@ -142,7 +146,7 @@ impl Road {
     ) -> Result<Result<(), Error>, NotServed> {
         let params = (message.sent_to(topic.to_owned()),);
         let shape = &self.shapes.sent;
-        self.own("publish", shape, &params, again).await
+        self.own("publish", shape, params, again).await
     }
 
     /// Sends a request, and waits for its answers.
@@ -161,7 +165,7 @@ impl Road {
                 let message = message.sent_to(topic.clone());
                 let params = (message, wanted.millis(), wanted.replies);
                 let shape = &self.shapes.answers;
-                match self.own("request", shape, &params, false).await {
+                match self.own("request", shape, params, false).await {
                     Ok(answers) => return answers,
                     Err(not_served) => Some(not_served),
                 }
@@ -190,9 +194,9 @@ impl Road {
         let params = (topic, message.data(), wanted.millis());
         let shape = &self.shapes.plain_answer;
         let again = not_served.is_some();
-        let reply = self.call(CONSUMER, "request", shape, &params, again);
-        let answer: Result<BrokerMessage, Error> = self.plainly(reply.await, shape, again);
-        match answer {
+        let reply =
+            self.call::<Result<BrokerMessage, String>>(CONSUMER, "request", shape, params, again);
+        match self.plainly(reply.await, again) {
             Ok(answer) => Ok(vec![OwnMessage::from(answer)]),
             // A text, of which only the time tells what it means.
             Err(Error::Other(_)) if began.elapsed() >= wanted.timeout => Err(Error::Timeout),
@@ -211,7 +215,7 @@ impl Road {
 
     /// Whether the provider does not say that it serves our own form.
     async fn is_silent(&self) -> bool {
-        let asked = self.call(PRODUCER, OFFERED, &self.shapes.offered, &(), false);
+        let asked = self.call::<()>(PRODUCER, OFFERED, &self.shapes.offered, (), false);
         let known = match tokio::time::timeout(SAID, asked).await {
             // Rules that know nothing of the question refuse it, now and whenever it is asked.
             Ok(Ok(_) | Err(InvokeError::Denied { .. })) => Known::Own,
@@ -243,14 +247,14 @@ impl Road {
     }
 
     /// Calls a function of our own package; `again` says whether that of 1.x was tried before.
-    async fn own<T: Wire>(
+    async fn own<T: Wire + Plain>(
         &self,
         function: &str,
         results: &Shape,
-        params: &impl WireList,
+        params: impl WireList + Plain,
         again: bool,
     ) -> Result<Result<T, Error>, NotServed> {
-        let called = self.call(PRODUCER, function, results, params, again);
+        let called = self.call::<Result<T, Error>>(PRODUCER, function, results, params, again);
         match called.await {
             Err(error) if is_nowhere(&error) => Err(NotServed(error)),
             // It is late, or of 1.x: where somebody listens to all calls, NATS does not say that
@@ -263,35 +267,31 @@ impl Road {
                 if reply.is_ok() {
                     self.learn(Known::Own);
                 }
-                Ok(read(reply, results).and_then(|answer| answer))
+                Ok(read(reply).and_then(|answer| answer))
             }
         }
     }
 
     /// Reads the answer of a function of the package of 1.x, whose errors are texts. Remembers a provider
     /// that serves it and, as was just found, nothing else.
-    fn plainly<T: Wire>(
-        &self,
-        reply: Result<Bytes, InvokeError>,
-        results: &Shape,
-        is_only: bool,
-    ) -> Result<T, Error> {
+    fn plainly<T>(&self, reply: Reply<Result<T, String>>, is_only: bool) -> Result<T, Error> {
         let is_served = !matches!(&reply, Err(error) if is_nowhere(error));
         if is_only && is_served {
             self.learn(Known::Plain);
         }
-        let answer: Result<T, String> = read(reply, results)?;
-        answer.map_err(Error::Other)
+        read(reply)?.map_err(Error::Other)
     }
 
-    async fn call(
+    /// Calls a function that returns a `T`: with values as they are where whoever serves it is in this
+    /// process.
+    async fn call<T: Wire + Plain>(
         &self,
         instance: &str,
         function: &str,
         results: &Shape,
-        params: &impl WireList,
+        params: impl WireList + Plain,
         again: bool,
-    ) -> Result<Bytes, InvokeError> {
+    ) -> Reply<T> {
         let target = Target {
             lookup: self.lookup,
             instance,
@@ -301,7 +301,13 @@ impl Road {
             by_host: function == OFFERED,
             again,
         };
-        self.outbound.call(target, params.to_bytes()).await
+        let params = match self.outbound.call_plain(target, params).await {
+            Ok(answer) => return answer.map(Ok),
+            Err(params) => params,
+        };
+        let reply = self.outbound.call(target, params.to_bytes()).await?;
+        let answer = <(T,)>::from_answer(results, reply);
+        Ok(answer.map(|(answer,)| answer))
     }
 }
 
@@ -314,12 +320,10 @@ fn is_nowhere(error: &InvokeError) -> bool {
 }
 
 /// The answer of a function, or what kept it from coming.
-fn read<T: Wire>(reply: Result<Bytes, InvokeError>, results: &Shape) -> Result<T, Error> {
+fn read<T>(reply: Reply<T>) -> Result<T, Error> {
     match reply {
-        Ok(reply) => match <(T,)>::from_answer(results, reply) {
-            Ok((answer,)) => Ok(answer),
-            Err(error) => Err(Error::Other(chain(&error))),
-        },
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(Error::Other(chain(&error))),
         Err(InvokeError::Deadline) => Err(Error::Timeout),
         Err(error @ InvokeError::Denied { .. }) => Err(Error::PermissionDenied(chain(&error))),
         Err(error @ InvokeError::Limited { .. }) => Err(Error::Other(chain(&error))),
