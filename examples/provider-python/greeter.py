@@ -36,10 +36,12 @@ class Nats:
         self.send(f"PUB {subject} {reply} {len(payload)}".encode(), payload)
 
     def messages(self):
-        """Gives (subscription, reply subject, headers, payload) of each message, until the connection ends."""
+        """Gives (subscription, reply subject, headers, payload) of each message. Its end is an error."""
         self.stream.flush()
         while line := self.stream.readline():
             words = line.decode().split()
+            if words[0] == "-ERR":
+                sys.exit(f"NATS says: {line.decode().strip()}")
             if words[0] == "PING":
                 self.send(b"PONG")
             elif words[0] in ("MSG", "HMSG"):
@@ -52,6 +54,7 @@ class Nats:
                 headers = {name.strip().lower(): value.strip() for name, _, value in fields if name}
                 yield int(words[2]), reply, headers, body[head:]
             self.stream.flush()
+        sys.exit("NATS has closed the connection")
 
 
 def encode(text):

@@ -23,6 +23,9 @@ mod bindings {
     });
 }
 
+/// What the parameters of every call are checked by.
+const WIT: &str = include_str!("../../greeter/wit/greet.wit");
+
 /// What one link says.
 struct Greeting(String);
 
@@ -49,7 +52,7 @@ impl Provider for Greeter {
 
     async fn start(session: Session) -> Result<Arc<Self>, StartError> {
         let greetings = Arc::new(Backends::new());
-        let server = session.server();
+        let server = session.server().checked_by([WIT])?;
         let functions = bindings::serve(&server, Linked(Arc::clone(&greetings)));
         let functions = functions.await;
         let functions = functions.map_err(|e| StartError::because("no bindings", e))?;

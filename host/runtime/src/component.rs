@@ -11,6 +11,7 @@ use wasmtime::{Store, Trap, WasmBacktrace};
 
 use crate::backtrace;
 use crate::call::CallPlan;
+use crate::codec::MAX_PARTS;
 use crate::engine::MAX_FRAMES;
 use crate::exports;
 use crate::http::HttpPlan;
@@ -25,6 +26,9 @@ use crate::{
     CallContext, CallError, ComponentOptions, Export, HostEnv, HttpBody, HttpCallError,
     HttpResponse, Invoke, InvokeError, PrepareError, Reuse,
 };
+
+/// What the engine says of values that are too many. Its error has no type that could be asked for.
+const TOO_MUCH: &str = "fuel allocated for hostcalls";
 
 /// With how many functions in its whole backtrace a guest counts as recursive.
 const FEW_FUNCTIONS: usize = 4;
@@ -245,13 +249,19 @@ fn is_stack_overflow(error: &wasmtime::Error) -> bool {
 fn trap(error: &wasmtime::Error) -> CallError {
     let trace = error.downcast_ref::<WasmBacktrace>();
     let raw = trace.map(ToString::to_string);
-    let message = error
+    let mut message = error
         .chain()
         .map(ToString::to_string)
         // The backtrace is the outermost context; it has a place of its own.
         .filter(|text| Some(text) != raw.as_ref())
         .collect::<Vec<_>>()
         .join(": ");
+    if message.contains(TOO_MUCH) {
+        message = format!(
+            "a call passes values of more than about {MAX_PARTS} parts, of which each byte of a `list<u8>` \
+             within a record, option or variant is one; pass such bytes in several calls: {message}"
+        );
+    }
     CallError::Trap {
         message,
         backtrace: trace.map(backtrace::text).unwrap_or_default(),

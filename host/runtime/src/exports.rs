@@ -74,6 +74,12 @@ pub(crate) fn find(
             _ => {}
         }
     }
+    for name in dynamic::outside_of_interfaces(code) {
+        finder.warn(&format!(
+            "`{name}` is imported outside of an interface, where no link leads; \
+             declare it in an interface of a package, and import that"
+        ));
+    }
     finder.tell_rest();
     Ok(finder.found)
 }
@@ -107,7 +113,7 @@ impl Finder<'_> {
     fn tell_rest(&self) {
         let rest = self.warnings.saturating_sub(MAX_WARNINGS);
         if rest > 0 {
-            self.log(&format!("left out {rest} more warnings about exports"));
+            self.log(&format!("left out {rest} more warnings"));
         }
     }
 

@@ -15,6 +15,7 @@ use wasmtime_wasi::{HostMonotonicClock, WasiCtx, WasiCtxBuilder, WasiCtxView, Wa
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::codec::MAX_PARTS;
 use crate::component::Shared;
 use crate::imports::{Budget, CallName, LOG_PER_CALL};
 use crate::limits::{MemoryLimit, Meter, watch};
@@ -28,6 +29,10 @@ const MAX_RESOURCES: usize = 4096;
 
 /// How large one set of header fields may be, in bytes.
 const MAX_FIELDS: usize = 64 << 10;
+
+/// What the values may take that a guest passes on in one call: as many parts as a peer may answer with,
+/// and their names. The engine counts it in bytes while it makes them.
+const MAX_PASSED: usize = MAX_PARTS * 48;
 
 /// How many random bytes a guest gets at once. Making them cannot be interrupted.
 const MAX_RANDOM: u64 = 1 << 20;
@@ -241,6 +246,7 @@ pub(crate) fn renewed(store: Store<Ctx>) -> Store<Ctx> {
 
 fn store_of(engine: &Engine, ctx: Ctx) -> Store<Ctx> {
     let mut store = Store::new(engine, ctx);
+    store.set_hostcall_fuel(MAX_PASSED);
     store.limiter(|ctx| &mut ctx.memory);
     watch(&mut store);
     store

@@ -21,7 +21,6 @@ use crate::peer::{Peer, SlotGuard};
 use crate::stream::{ByteReader, ByteWriter};
 use invocation::Common;
 pub use invocation::Invocation;
-pub(crate) use invocation::is_of_resource;
 
 /// A request that nobody has yet: a slot for it has nothing to wait for, whatever ends this.
 struct Unsent<'a>(&'a Exchange);

@@ -450,8 +450,7 @@ async fn a_stock_callee_that_has_answered_already_is_told_where_a_stream_ends() 
 #[tokio::test]
 async fn a_call_between_ours_and_stock_is_four_messages() {
     let pair = Pair::start().await;
-    let _serving = current::serve(ours_server(&pair)).await;
-    pair.callee.confirm(Duration::from_secs(5)).await.unwrap();
+    let _serving = pair.serve_echo("echo").await;
     let nats = async_nats_039::connect(&pair.nats.url).await.unwrap();
     let prefix = pair.prefix.as_str().to_owned();
     let client = wrpc_transport_nats_029::Client::new(nats, prefix, None)

@@ -134,6 +134,11 @@ impl StartError {
             source: Some(source.into()),
         }
     }
+
+    fn hint(&self) -> Option<&'static str> {
+        let source = self.source.as_ref()?;
+        source.downcast_ref::<ServeError>()?.hint()
+    }
 }
 
 impl From<ServeError> for StartError {
@@ -160,6 +165,62 @@ pub enum ServeError {
         /// The function.
         function: String,
     },
+    /// A text that calls are to be checked by is no WIT package.
+    #[error("a text that calls are to be checked by is no WIT package")]
+    Wit(#[source] BoxError),
+    /// A function that is served is in no text that calls are to be checked by.
+    #[error("`{instance}.{function}` is in none of the WIT texts that calls are to be checked by")]
+    NotInWit {
+        /// The interface.
+        instance: String,
+        /// The function.
+        function: String,
+    },
+    /// A function has a type that does not travel between components and providers.
+    #[error("`{instance}.{function}` has a `{kind}`, which does not travel")]
+    Type {
+        /// The interface.
+        instance: String,
+        /// The function.
+        function: String,
+        /// What WIT calls the type.
+        kind: &'static str,
+    },
+    /// A function answers with flags that generated code writes in more bytes than its callers read.
+    #[error(
+        "`{instance}.{function}` answers with the flags `{flags}`, whose {names} names the bindings \
+         write in more bytes than callers read"
+    )]
+    Flags {
+        /// The interface.
+        instance: String,
+        /// The function.
+        function: String,
+        /// What the type is called.
+        flags: String,
+        /// How many names it has.
+        names: usize,
+    },
+}
+
+impl ServeError {
+    /// What a person may do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Wit(_) => {
+                Some("each text is a package of its own, and comes after those that it uses")
+            }
+            Self::NotInWit { .. } => Some(
+                "give the text of each package that is served; what a world itself declares cannot \
+                 be linked: declare it in an interface",
+            ),
+            Self::Flags { .. } => {
+                Some("use up to 16 names, or 25 to 32; names that mean nothing fill them up")
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Why a provider ended other than by being stopped.
@@ -218,6 +279,7 @@ impl RunError {
             Self::HostData(_) | Self::Key { .. } | Self::Identity(_) => Some(
                 "host data is written by a host; start the provider with `wash start provider`",
             ),
+            Self::Start { source, .. } => source.hint(),
             _ => None,
         }
     }

@@ -5,6 +5,10 @@
 //! answer, runs in the one task that [`Peer::serve`](lattice_rpc::Peer::serve) gives it. So it
 //! ends with its deadline, its caller's patience and its provider, and is handed to nobody.
 
+mod checks;
+#[cfg(feature = "wit")]
+mod wit;
+
 use std::any::{Any, TypeId};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,12 +16,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures::{FutureExt as _, Stream, StreamExt as _};
-use lattice_codec::{DecodeError, Reader};
 use lattice_core::subject::RpcPrefix;
+use lattice_core::values::Plain;
 use lattice_rpc::wrpc::{Incoming, Outgoing, Taken};
 use lattice_rpc::{
-    ConnectError, Context, IncomingCall, Nobody, Params, Peer, RemoteError, Responder, ServeHandle,
-    ServeOptions, Value, Watching,
+    CallError, ConnectError, Context, IncomingCall, Nobody, Params, Peer, RemoteError, Responder,
+    ServeHandle, ServeOptions, Value, Watching,
 };
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
@@ -29,17 +33,14 @@ use crate::error::ServeError;
 use crate::session::Session;
 use crate::wire::Wire;
 
+pub use checks::Check;
+
+use checks::{Checks, Looks};
+
 type Call = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
 /// The calls of one function, as bindings made by `wit-bindgen-wrpc` take them in.
 pub type Invocations = Pin<Box<dyn Stream<Item = anyhow::Result<Call>> + Send>>;
-
-/// Looks at the parameters of a call before generated code decodes them.
-///
-/// The generated decoder of a list of records or tuples makes room for as many items as the
-/// caller claims to send. A function with such a parameter checks the claim here first, as
-/// [`Reader::count`] does.
-pub type Check = fn(&mut Reader) -> Result<(), DecodeError>;
 
 /// Owns what a provider serves.
 #[derive(Debug, Default)]
@@ -90,15 +91,50 @@ type Slot = Arc<Mutex<Option<Parts>>>;
 #[derive(Clone)]
 struct Lane {
     takes: TypeId,
-    handler: Arc<dyn Fn(Context, Value) -> Option<Answering> + Send + Sync>,
+    /// Is told how long texts and lists may be, too.
+    handler: Arc<dyn Fn(Context, Value, u64) -> Option<Answering> + Send + Sync>,
 }
 
-type Answering = Pin<Box<dyn Future<Output = Value> + Send>>;
+type Answering = Pin<Box<dyn Future<Output = Result<Value, RemoteError>> + Send>>;
 
 impl std::fmt::Debug for Lane {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Lane").finish_non_exhaustive()
     }
+}
+
+impl Lane {
+    /// Has a handler answer that has types of its own for what is handed over.
+    #[allow(dead_code, reason = "used by the capabilities that are chosen")]
+    fn of<Q, A, F>(handler: Arc<impl Fn(Context, Q) -> F + Send + Sync + 'static>) -> Self
+    where
+        Q: Wire + Plain,
+        A: Plain,
+        F: Future<Output = anyhow::Result<A>> + Send + 'static,
+    {
+        Self {
+            takes: TypeId::of::<Q::Plain>(),
+            handler: Arc::new(move |context, value, longest| {
+                let given = Q::from_plain(*value.downcast::<Q::Plain>().ok()?);
+                if let Err(error) = given.fits(longest) {
+                    // As it would be where it stands on the wire.
+                    let refusal = CallError::from(error).refusal();
+                    let refused: Answering = Box::pin(async move { Err::<Value, _>(refusal) });
+                    return Some(refused);
+                }
+                let answer = handler(context, given);
+                Some(Box::pin(async move {
+                    let handed = |answer: A| Box::new(answer.into_plain()) as Value;
+                    answer.await.map(handed).map_err(failure)
+                }))
+            }),
+        }
+    }
+}
+
+/// What a caller is told of a call that failed as such.
+fn failure(error: anyhow::Error) -> RemoteError {
+    RemoteError::new(RemoteError::FAILED, format!("{error:#}"))
 }
 
 /// Answers callers of any kind in place of generated code.
@@ -127,7 +163,7 @@ struct Wanted {
 pub struct Server {
     session: Session,
     wanted: Mutex<Vec<Wanted>>,
-    checks: Vec<(&'static str, &'static str, Check)>,
+    checks: Checks,
     lanes: Vec<(&'static str, &'static str, Lane)>,
     directs: Vec<(&'static str, &'static str, Direct)>,
     untold: Vec<(&'static str, &'static str, Duration)>,
@@ -138,7 +174,7 @@ impl Server {
         Self {
             session,
             wanted: Mutex::default(),
-            checks: Vec::new(),
+            checks: Checks::default(),
             lanes: Vec::new(),
             directs: Vec::new(),
             untold: Vec::new(),
@@ -146,7 +182,8 @@ impl Server {
     }
 
     /// Has a function answered by `handler` in place of generated code, with parameters that are
-    /// decoded all at once. The function is named as in the WIT package.
+    /// decoded all at once, and handed over as they are by callers in this process. The function is
+    /// named as in the WIT package.
     #[allow(dead_code, reason = "used by the capabilities that are chosen")]
     pub(crate) fn answering<Q, A, F>(
         mut self,
@@ -155,11 +192,13 @@ impl Server {
         handler: impl Fn(Context, Q) -> F + Send + Sync + 'static,
     ) -> Self
     where
-        Q: Wire,
-        A: Wire,
+        Q: Wire + Plain,
+        A: Wire + Plain,
         F: Future<Output = anyhow::Result<A>> + Send + 'static,
     {
         let handler = Arc::new(handler);
+        let lane = Lane::of(Arc::clone(&handler));
+        self.lanes.push((instance, function, lane));
         let direct = Direct(Arc::new(move |context, params, responder| {
             let handler = Arc::clone(&handler);
             Box::pin(decoded(handler, context, params, responder))
@@ -182,7 +221,11 @@ impl Server {
     }
 
     /// Has callers in this process answered by `handler`, with values as they are, where they call
-    /// with a `Q`. The function is named as in the WIT package.
+    /// with a `Q`, however long its texts and lists are. The function is named as in the WIT package.
+    ///
+    /// Components call functions that hosts know with a tuple of the types of
+    /// [`lattice_core::values`] and [`lattice_core::keyvalue`], and take an answer of such: most often
+    /// a [`Result`]. What is answered with another type fails.
     #[must_use]
     pub fn lane<Q, A, F>(
         mut self,
@@ -197,40 +240,16 @@ impl Server {
     {
         let lane = Lane {
             takes: TypeId::of::<Q>(),
-            handler: Arc::new(move |context, value| {
+            handler: Arc::new(move |context, value, _| {
                 let answer = handler(context, *value.downcast::<Q>().ok()?);
-                Some(Box::pin(async move { Box::new(answer.await) as Value }))
+                Some(Box::pin(async move {
+                    let answer: Value = Box::new(answer.await);
+                    Ok(answer)
+                }))
             }),
         };
         self.lanes.push((instance, function, lane));
         self
-    }
-
-    /// Has `check` look at the parameters of a function, which is named as in the WIT package.
-    #[must_use]
-    pub fn checking(
-        mut self,
-        instance: &'static str,
-        function: &'static str,
-        check: Check,
-    ) -> Self {
-        self.checks.push((instance, function, check));
-        self
-    }
-
-    /// A check that is of no function leaves one unchecked.
-    fn all_checks_are_of(&self, functions: &[(&str, &str)]) -> Result<(), ServeError> {
-        let stray = self
-            .checks
-            .iter()
-            .find(|(instance, function, _)| !functions.contains(&(*instance, *function)));
-        match stray {
-            Some((instance, function, _)) => Err(ServeError::Unknown {
-                instance: (*instance).to_owned(),
-                function: (*function).to_owned(),
-            }),
-            None => Ok(()),
-        }
     }
 
     /// Takes calls for what the bindings returned, until the provider stops.
@@ -238,20 +257,19 @@ impl Server {
     /// # Errors
     ///
     /// [`ServeError::Subscribe`] when NATS refuses, [`ServeError::Unknown`] for a function of
-    /// other bindings, and for a check of none of these.
+    /// other bindings, and for a check of none of these. Where the types are known from a text, one
+    /// of the others for a function that is not there or that nobody could call.
     pub async fn drive(
         &self,
         functions: impl IntoIterator<Item = (&'static str, &'static str, Invocations)>,
     ) -> Result<(), ServeError> {
         let functions: Vec<_> = functions.into_iter().collect();
         let names: Vec<_> = functions.iter().map(|(of, name, _)| (*of, *name)).collect();
-        self.all_checks_are_of(&names)?;
-        for (instance, name, bindings) in functions {
+        let looks = self.checks.of_all(&names)?;
+        for ((instance, name, bindings), looks) in functions.into_iter().zip(looks) {
             // On the wire, `[method]thing.get` is `thing.get`.
             let on_wire = name.split_once(']').map_or(name, |(_, name)| name);
             let slot = self.take(instance, on_wire)?;
-            let mut checks = self.checks.iter();
-            let check = checks.find(|(of, function, _)| (*of, *function) == (instance, name));
             let mut lanes = self.lanes.iter();
             let lane = lanes.find(|(of, function, _)| (*of, *function) == (instance, name));
             let lane = lane.map(|(_, _, lane)| lane.clone());
@@ -263,7 +281,7 @@ impl Server {
                 instance,
                 name,
                 slot,
-                check: check.map(|(_, _, check)| *check),
+                looks,
                 lane,
                 direct,
                 bindings: tokio::sync::Mutex::new(Some(bindings)),
@@ -336,7 +354,7 @@ struct Function {
     instance: &'static str,
     name: &'static str,
     slot: Slot,
-    check: Option<Check>,
+    looks: Looks,
     lane: Option<Lane>,
     direct: Option<Direct>,
     /// Held while the parameters of one call are decoded; gone when they have failed to take one.
@@ -346,12 +364,9 @@ struct Function {
 impl Function {
     async fn answer(self: Arc<Self>, mut call: IncomingCall) {
         if let Some(value) = call.params.take() {
-            // A value that is not the lane's leaves the call without an answer, which is told.
-            let handler = self.lane.as_ref().map(|lane| &lane.handler);
-            if let Some(answer) = handler.and_then(|handler| handler(call.context, value)) {
-                call.responder.give(answer.await);
-            }
-            return;
+            let longest = call.params.longest();
+            let answered = self.answer_here(call.context, value, longest, call.responder);
+            return answered.await;
         }
         if let Some(Direct(answer)) = &self.direct {
             let answered = answer(call.context, call.params, call.responder);
@@ -363,10 +378,7 @@ impl Function {
         let Some(taken) = Taken::new(call).await else {
             return;
         };
-        let checked = match self.check {
-            Some(check) => check(&mut Reader::new(taken.params)),
-            None => Ok(()),
-        };
+        let checked = self.looks.at(taken.params);
         let parts = (taken.context, taken.outgoing, taken.incoming);
         let begun = match checked {
             Ok(()) => self.begin(parts).await,
@@ -386,6 +398,29 @@ impl Function {
         let error = RemoteError::new(code, format!("{error:#}"));
         self.failed(&error);
         taken.refusal.send(error).await;
+    }
+
+    /// Answers a caller in this process with values as they are.
+    async fn answer_here(
+        &self,
+        context: Context,
+        value: Value,
+        longest: u64,
+        responder: Responder,
+    ) {
+        let Some(lane) = &self.lane else { return };
+        // A value that is not the lane's leaves the call without an answer, which is told.
+        let Some(answer) = (lane.handler)(context, value, longest) else {
+            return;
+        };
+        let error = match answer.await {
+            Ok(answer) => return responder.give(answer),
+            Err(error) => error,
+        };
+        self.failed(&error);
+        if let Err(error) = responder.fail(error).await {
+            tracing::debug!(%error, "could not answer a call");
+        }
     }
 
     fn failed(&self, error: &RemoteError) {
@@ -430,7 +465,7 @@ where
     let answer = match read {
         Ok(read) => {
             let answer = handler(context, read).await;
-            answer.map_err(|error| RemoteError::new(RemoteError::FAILED, format!("{error:#}")))
+            answer.map_err(failure)
         }
         Err(error) => Err(error.refusal()),
     };

@@ -267,6 +267,21 @@ pub(crate) fn link(linker: &mut Linker<Ctx>, code: &Code) -> Result<(), PrepareE
     tally.finish()
 }
 
+/// The imports that no link can lead to: links name an interface of a package. Calls of them fail.
+pub(crate) fn outside_of_interfaces(code: &Code) -> Vec<String> {
+    let types = code.component_type();
+    let imports = types.imports(code.engine());
+    let outside = imports.filter(|(name, import)| match &import.ty {
+        ComponentItem::ComponentFunc(_) => true,
+        ComponentItem::ComponentInstance(_) => {
+            matches!(provider(name), Provided::Link) && !name.contains('/')
+        }
+        _ => false,
+    });
+    let names = outside.map(|(name, _)| shown(name).into_owned());
+    names.collect()
+}
+
 struct Definer<'a> {
     linker: &'a mut Linker<Ctx>,
     resources: &'a Resources,

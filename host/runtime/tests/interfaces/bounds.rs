@@ -1,5 +1,8 @@
 //! What a file or a guest can have the host keep.
 
+use http_body_util::{BodyExt as _, Empty};
+use lattice_runtime::{CallContext, HttpCallError};
+
 use super::*;
 
 /// Each of `count` texts made of its number.
@@ -64,6 +67,93 @@ async fn of_very_many_imports_that_nobody_provides_some_are_named() {
     assert_eq!(told.len(), 21);
     assert_eq!(told[19], "`code19`: a core module cannot be imported");
     assert_eq!(told[20], "and 10 more");
+}
+
+#[tokio::test]
+async fn imports_that_no_link_leads_to_are_told_at_the_start() {
+    let env = Arc::new(FakeEnv::default());
+    let imports = r#"(component
+      (import "lost" (func))
+      (import "loose" (instance (export "f" (func))))
+      (import "test:a/b" (instance (export "f" (func)))))"#;
+    let (options, invoke) = (ComponentOptions::default(), FakeInvoke::unlinked());
+    prepare_in(wat(imports), options, invoke, env.clone()).await;
+    let warnings = env.lines(LogSource::Runtime);
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    for name in ["`lost`", "`loose`"] {
+        let told = |line: &String| line.contains(name) && line.contains("no link leads");
+        assert!(warnings.iter().any(told), "{name}: {warnings:?}");
+    }
+}
+
+/// Passes so many bytes of its memory on in a value.
+const SENDER: &str = r#"(component
+  (import "test:docs/docs@0.1.0" (instance $docs
+    (export "put" (func (param "doc" (option (list u8)))))))
+  (core module $libc (memory (export "memory") 80))
+  (core instance $libc (instantiate $libc))
+  (core func $put (canon lower (func $docs "put") (memory (core memory $libc "memory"))))
+  (core module $main
+    (import "docs" "put" (func $put (param i32 i32 i32)))
+    (func (export "run") (param i32)
+      (call $put (i32.const 1) (i32.const 0) (local.get 0))))
+  (core instance $main (instantiate $main (with "docs" (instance (export "put" (func $put))))))
+  (func (export "run") (param "bytes" u32) (canon lift (core func $main "run"))))"#;
+
+#[tokio::test]
+async fn a_guest_sends_as_many_parts_as_it_may_be_sent_and_is_told_of_more() {
+    let invoke = FakeInvoke::new(|_| Ok(Bytes::new()));
+    let component = component(SENDER, invoke.clone()).await;
+    call(&component, "", "run", number(4_000_000))
+        .await
+        .unwrap();
+    // The case, the length and the bytes.
+    assert_eq!(invoke.calls()[0].params.len(), 1 + 4 + 4_000_000);
+    let ended = call(&component, "", "run", number(5_200_000)).await;
+    let Err(CallError::Trap { message, .. }) = ended else {
+        panic!("{ended:?}")
+    };
+    assert!(message.contains("parts"), "{message}");
+}
+
+/// Does so with more bytes than it may, for each request.
+const HANDLER: &str = r#"(component
+  (import "wasi:http/types@0.2.6" (instance $http
+    (export "incoming-request" (type (sub resource)))
+    (export "response-outparam" (type (sub resource)))))
+  (alias export $http "incoming-request" (type $request))
+  (alias export $http "response-outparam" (type $out))
+  (import "test:docs/docs@0.1.0" (instance $docs
+    (export "put" (func (param "doc" (option (list u8)))))))
+  (core module $libc (memory (export "memory") 80))
+  (core instance $libc (instantiate $libc))
+  (core func $put (canon lower (func $docs "put") (memory (core memory $libc "memory"))))
+  (core module $main
+    (import "docs" "put" (func $put (param i32 i32 i32)))
+    (func (export "handle") (param i32 i32)
+      (call $put (i32.const 1) (i32.const 0) (i32.const 5200000))))
+  (core instance $main (instantiate $main (with "docs" (instance (export "put" (func $put))))))
+  (func $handle (param "request" (own $request)) (param "response-out" (own $out))
+    (canon lift (core func $main "handle")))
+  (instance $handler (export "handle" (func $handle)))
+  (export "wasi:http/incoming-handler@0.2.6" (instance $handler)))"#;
+
+#[tokio::test]
+async fn a_guest_that_handles_a_request_is_told_of_too_many_parts_as_well() {
+    let invoke = FakeInvoke::new(|_| Ok(Bytes::new()));
+    let component = component(HANDLER, invoke).await;
+    let nothing = Empty::new().map_err(|never| match never {});
+    let request = http::Request::builder()
+        .uri("http://example.com/")
+        .body(nothing.boxed_unsync())
+        .unwrap();
+    let ended = component
+        .handle_http(CallContext::within(support::LONG), request)
+        .await;
+    let Err(HttpCallError::Call(CallError::Trap { message, .. })) = ended else {
+        panic!("{ended:?}")
+    };
+    assert!(message.contains("parts"), "{message}");
 }
 
 /// A component that exports functions of which each is written by its number.

@@ -243,6 +243,6 @@ impl Invocation {
 }
 
 /// Whether a function, as it stands on the wire, is one of a resource: `{resource}.{name}`.
-pub(crate) fn is_of_resource(function: &str) -> bool {
+fn is_of_resource(function: &str) -> bool {
     function.contains('.')
 }

@@ -25,16 +25,13 @@ use crate::wrpc::{io_error, join, to_path};
 pub(crate) struct Answer {
     responder: Mutex<Option<Responder>>,
     streams: tokio::sync::OnceCell<ResultStreams>,
-    /// Whether a caller of 1.9 is told where the results end.
-    tells_end: bool,
 }
 
 impl Answer {
-    pub(crate) fn new(responder: Responder, tells_end: bool) -> Self {
+    pub(crate) fn new(responder: Responder) -> Self {
         Self {
             responder: Mutex::new(Some(responder)),
             streams: tokio::sync::OnceCell::new(),
-            tells_end,
         }
     }
 
@@ -42,8 +39,9 @@ impl Answer {
         let Some(responder) = self.responder.lock().take() else {
             return Ok(());
         };
-        // An empty value is its own end.
-        let tells_end = self.tells_end && !value.is_empty();
+        // A host of 1.9 reads a handle to the end of the results, and not to its own. Where there are
+        // handles is not known here, so that its callers are told always. An empty value is its own end.
+        let tells_end = !value.is_empty();
         // Streams among the results accept the call when their first byte is written.
         let streams = responder.reply_streaming(value, &[], false).await?;
         if tells_end {

@@ -1,6 +1,5 @@
 //! Answering through [`Serve`].
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +7,10 @@ use bytes::Bytes;
 use futures::Stream;
 use lattice_core::id::{ComponentId, LatticeName};
 use lattice_core::subject::RpcPrefix;
-use parking_lot::RwLock;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use wrpc_transport::Serve;
 
-use crate::call::is_of_resource;
 use crate::error::RemoteError;
 use crate::peer::Peer;
 use crate::serve::{Context, IncomingCall, ServeHandle, ServeOptions};
@@ -34,46 +31,6 @@ pub struct Server {
     prefix: RpcPrefix,
     options: ServeOptions,
     leaving: CancellationToken,
-    resources: Arc<Resources>,
-}
-
-/// The resources whose functions are served. What makes one gives a handle back, which a host of 1.9
-/// reads to the end of the results, and not to its own.
-#[derive(Debug, Default)]
-struct Resources(RwLock<HashMap<String, HashSet<String>>>);
-
-impl Resources {
-    /// Takes note of a function, `{resource}.{name}`.
-    fn note(&self, instance: &str, func: &str) {
-        if let Some((resource, _)) = func.split_once('.') {
-            let mut resources = self.0.write();
-            let of_instance = resources.entry(instance.to_owned()).or_default();
-            of_instance.insert(resource.to_owned());
-        }
-    }
-
-    /// Whether a function is one of a resource, or makes one: that has the name of the resource.
-    fn has(&self, instance: &str, func: &str) -> bool {
-        let resources = self.0.read();
-        let of_instance = resources.get(instance);
-        is_of_resource(func) || of_instance.is_some_and(|resources| resources.contains(func))
-    }
-}
-
-/// One function.
-#[derive(Debug)]
-struct Function {
-    resources: Arc<Resources>,
-    instance: String,
-    name: String,
-}
-
-impl Function {
-    /// Whether it may give a handle back. Asked anew for each call: functions begin to be served one
-    /// after the other.
-    fn gives_handles(&self) -> bool {
-        self.resources.has(&self.instance, &self.name)
-    }
 }
 
 impl Server {
@@ -84,7 +41,6 @@ impl Server {
             prefix: RpcPrefix::new(lattice, id),
             options,
             leaving: CancellationToken::new(),
-            resources: Arc::default(),
         }
     }
 
@@ -113,12 +69,6 @@ impl Serve for Server {
         + 'static,
     > {
         let subject = self.prefix.invocation(instance, func);
-        self.resources.note(instance, func);
-        let function = Arc::new(Function {
-            resources: Arc::clone(&self.resources),
-            instance: instance.to_owned(),
-            name: func.to_owned(),
-        });
         let (ready, taken) = mpsc::channel(BACKLOG);
         let handle = self
             .peer
@@ -126,7 +76,7 @@ impl Serve for Server {
                 &subject,
                 self.prefix.queue_group(),
                 self.options.clone(),
-                move |call| hand_over(call, Arc::clone(&function), ready.clone()),
+                move |call| hand_over(call, ready.clone()),
             )
             .await?;
         let calls = Calls {
@@ -170,8 +120,8 @@ async fn next(mut calls: Calls) -> Option<(anyhow::Result<(Context, Outgoing, In
 /// Collects the parameters, so that generated code, which takes calls one after the other, never
 /// waits for a caller; then stays until the call is answered, so that its permit, deadline and
 /// cancellation apply.
-async fn hand_over(call: IncomingCall, function: Arc<Function>, ready: mpsc::Sender<Ready>) {
-    let Some(taken) = Taken::of(call, function.gives_handles()).await else {
+async fn hand_over(call: IncomingCall, ready: mpsc::Sender<Ready>) {
+    let Some(taken) = Taken::new(call).await else {
         return;
     };
     let (hold, released) = tokio::sync::oneshot::channel();
@@ -203,17 +153,13 @@ pub struct Taken {
 impl Taken {
     /// Waits for the parameters; `None` when they did not come, which the caller has been told.
     pub async fn new(call: IncomingCall) -> Option<Self> {
-        Self::of(call, false).await
-    }
-
-    async fn of(call: IncomingCall, gives_handles: bool) -> Option<Self> {
         let IncomingCall {
             context,
             mut params,
             responder,
             ..
         } = call;
-        let answer = Arc::new(Answer::new(responder, gives_handles));
+        let answer = Arc::new(Answer::new(responder));
         let refusal = Refusal(Arc::clone(&answer));
         let all = match params.all(QUIET).await {
             Ok(all) => all,
