@@ -42,6 +42,12 @@ const FIRST_PIECE: Duration = Duration::from_millis(150);
 /// And where its head says that a body is meant, which may come over a slow line.
 const FIRST_PIECE_MEANT: Duration = Duration::from_secs(1);
 
+/// How much of an answer may come over HTTP/2 that its guest has not read: a line of 50 ms carries
+/// 20 MB/s with that.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+/// How many guests may pause so before they hold up the others on their connection, which keeps 16 MiB then.
+const MOST_PAUSED: u32 = 16;
+
 /// Sends the requests of a link. Its connections are for no other: servers may take who has shown on
 /// one who it is for whoever sends on it later (NTLM, Negotiate), and the slow requests of one
 /// component are not to hold up those of another.
@@ -449,6 +455,8 @@ fn pool(settings: &HttpSettings, connector: Connector) -> Client<Connector, Uplo
         .pool_max_idle_per_host(settings.limits.idle)
         .http1_max_buf_size(header)
         .http2_max_header_list_size(u32::try_from(header).unwrap_or(u32::MAX))
+        .http2_initial_stream_window_size(STREAM_WINDOW)
+        .http2_initial_connection_window_size(STREAM_WINDOW * MOST_PAUSED)
         .http2_only(settings.http2 == Http2::PriorKnowledge)
         // Finds out that a server is gone without a word, which one connection for all requests
         // would otherwise hide from each of them.

@@ -1,13 +1,13 @@
 //! Opening connections for the pool.
 
+mod open;
+
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
 use http::Uri;
 use http::uri::{Authority, Scheme};
 use hyper_util::client::proxy::matcher::Intercept;
@@ -17,21 +17,19 @@ use lattice_core::grant::literal;
 use parking_lot::RwLock;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
-use crate::fault::{Fault, Stage, code_of, of_io};
+use crate::fault::{Fault, Stage, code_of};
 use crate::places::{Place, Places};
 use crate::proxy::{ProxyChoice, tunnel};
 use crate::reach::{AddressFilter, Reach};
 use crate::resolve::{LOOKUPS_OF_LINK, is_number, is_unknown, resolve};
 use crate::stream::{Road, Stream};
+use open::open;
 
-/// How long one address is tried alone.
-const ALONE: Duration = Duration::from_millis(250);
 /// The time limit of connections that are opened for nobody in particular.
 const USUAL: Duration = Duration::from_secs(10);
 
@@ -351,33 +349,6 @@ pub(crate) async fn reach(
         tracing::debug!(%error, "could not turn off delays on a connection");
     }
     Ok(Stream::Plain(stream))
-}
-
-/// Opens a connection to one of some addresses. When one does not answer at once, or fails, the next
-/// one is tried beside it.
-async fn open(addresses: Vec<SocketAddr>, by: Instant) -> Result<TcpStream, Fault> {
-    let mut tries = FuturesUnordered::new();
-    let mut rest = addresses.into_iter();
-    let mut failure = None;
-    loop {
-        if let Some(address) = rest.next() {
-            tries.push(TcpStream::connect(address));
-        } else if tries.is_empty() {
-            return Err(failure.unwrap_or(Fault(ErrorCode::DestinationNotFound)));
-        }
-        tokio::select! {
-            Some(tried) = tries.next() => match tried {
-                Ok(stream) => return Ok(stream),
-                Err(error) => {
-                    let code = of_io(&error);
-                    let told = || ErrorCode::InternalError(Some(error.to_string()));
-                    failure = Some(Fault(code.unwrap_or_else(told)));
-                }
-            },
-            () = sleep(ALONE), if rest.len() > 0 => {}
-            () = sleep_until(by) => return Err(too_late()),
-        }
-    }
 }
 
 async fn shake(

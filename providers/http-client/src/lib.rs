@@ -38,6 +38,11 @@
 //! | `proxy_checks` | whether the proxies keep requests from private addresses themselves | `false` |
 //! | `propagate_trace` | whether requests carry the trace context of their call | `true` |
 //!
+//! All requests of a link to one host and port share one connection of HTTP/2. Of their answers 1 MiB each,
+//! and 16 MiB together, may have come that no guest has read: where more than 16 guests pause in large
+//! answers, the others of this host wait for them. Requests beyond the number that the server takes at once
+//! on a connection wait as well. With `http2=off` each has a connection to itself.
+//!
 //! The time limits of the guest hold where they are shorter. Only requests of idempotent methods
 //! are sent again, and only while nothing of their body was read; a response with `retry-after`
 //! sets the pause. Whatever the link says, a safe one (`GET`, `HEAD`, `OPTIONS`, `TRACE`) that meets

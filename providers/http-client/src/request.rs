@@ -7,7 +7,7 @@ use http::header::{
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
-use lattice_codec::http::ErrorCode;
+use lattice_codec::http::{ErrorCode, join_cookies};
 use lattice_rpc::TraceContext;
 
 use crate::settings::Limits;
@@ -40,6 +40,7 @@ pub(crate) fn prepare(head: &mut Parts, limits: &Limits) -> Result<(), ErrorCode
     head.headers.remove(TE);
     // The server would go by another name than the one that was judged.
     head.headers.remove(HOST);
+    join_cookies(&mut head.headers);
     if trailers_wanted {
         head.headers
             .insert(TE, HeaderValue::from_static("trailers"));
@@ -187,6 +188,14 @@ mod tests {
         let mut names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["te", "x-kept"]);
+    }
+
+    #[test]
+    fn a_cookie_goes_out_in_one_field() {
+        let split = get("http://a/").header("cookie", "a=1");
+        let head = prepared(split.header("cookie", "b=2")).unwrap();
+        let cookies: Vec<_> = head.headers.get_all("cookie").iter().collect();
+        assert_eq!(cookies, ["a=1; b=2"]);
     }
 
     #[test]

@@ -87,6 +87,7 @@ impl RetryPolicy {
             ErrorCode::DnsTimeout
             | ErrorCode::DnsError { .. }
             | ErrorCode::DestinationUnavailable
+            | ErrorCode::DestinationIpUnroutable
             | ErrorCode::ConnectionRefused
             | ErrorCode::ConnectionTimeout => self.connect,
             ErrorCode::ConnectionTerminated => self.reset,
@@ -130,6 +131,7 @@ mod tests {
     fn only_listed_causes_count() {
         let usual = policy(&[]);
         assert!(usual.takes_error(&ErrorCode::ConnectionRefused));
+        assert!(usual.takes_error(&ErrorCode::DestinationIpUnroutable));
         assert!(usual.takes_error(&ErrorCode::ConnectionTerminated));
         assert!(!usual.takes_error(&ErrorCode::ConnectionReadTimeout));
         assert!(!usual.takes_status(StatusCode::SERVICE_UNAVAILABLE));

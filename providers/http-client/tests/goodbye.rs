@@ -1,4 +1,5 @@
-//! Servers that speak HTTP/2 and leave requests to another connection, or to another time.
+//! Servers that speak HTTP/2: they leave requests to another connection, or to another time, and send answers
+//! ahead of those that read them.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -6,7 +7,7 @@ mod support;
 
 use lattice_codec::http::ErrorCode;
 use support::server::Server;
-use support::{Lattice, request};
+use support::{Lattice, PATIENCE, request};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -14,6 +15,7 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 
 const NO_ERROR: u32 = 0;
 const REFUSED_STREAM: u32 = 7;
@@ -42,18 +44,44 @@ fn refusal(stream: u32) -> Vec<u8> {
     frame(RST_STREAM, 0, stream, &REFUSED_STREAM.to_be_bytes())
 }
 
+/// The kind of the next frame, its stream and what it carries; none when the client has gone.
+async fn next(stream: &mut TcpStream) -> Option<(u8, u32, Vec<u8>)> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.ok()?;
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    let mut payload = vec![0; usize::try_from(length).unwrap()];
+    stream.read_exact(&mut payload).await.ok()?;
+    let number = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+    Some((head[3], number, payload))
+}
+
 /// The stream of the next request; none when the client has gone.
 async fn asked(stream: &mut TcpStream) -> Option<u32> {
     loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).await.ok()?;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let mut payload = vec![0; usize::try_from(length).unwrap()];
-        stream.read_exact(&mut payload).await.ok()?;
-        if head[3] == HEADERS {
-            return Some(u32::from_be_bytes([head[5], head[6], head[7], head[8]]));
+        let (kind, number, _) = next(stream).await?;
+        if kind == HEADERS {
+            return Some(number);
         }
     }
+}
+
+/// How much a client takes ahead on one stream, and on all of a connection.
+async fn windows(stream: &mut TcpStream) -> (u32, u32) {
+    const USUAL: u32 = 65_535;
+    let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
+    let (mut one, mut all) = (USUAL, USUAL);
+    while one == USUAL || all == USUAL {
+        match next(stream).await.unwrap() {
+            (SETTINGS, _, payload) => {
+                let mut settings = payload.chunks_exact(6);
+                let window = settings.find(|setting| setting[..2] == [0, 4]);
+                one = window.map_or(one, |setting| number(&setting[2..]));
+            }
+            (WINDOW_UPDATE, 0, payload) => all += number(&payload),
+            _ => {}
+        }
+    }
+    (one, all)
 }
 
 /// Answers requests as `reply` says by their number on their connection and their stream.
@@ -140,5 +168,32 @@ async fn requests_that_are_refused_or_turned_away_are_sent_again_as_the_link_say
         }
         // Who goes away is asked by another connection each time, who refuses by the same one.
         assert_eq!(server.connections(), if is_answered { 2 } else { 4 });
+    }
+}
+
+#[tokio::test]
+async fn guests_that_pause_leave_room_for_the_answers_to_others() {
+    let (told, mut seen) = tokio::sync::mpsc::channel(1);
+    let server = Server::raw(move |mut stream| {
+        let told = told.clone();
+        async move {
+            let mut preface = [0; 24];
+            stream.read_exact(&mut preface).await.unwrap();
+            let settings = frame(SETTINGS, 0, 0, &[]);
+            stream.write_all(&settings).await.unwrap();
+            told.send(windows(&mut stream).await).await.unwrap();
+            std::future::pending::<()>().await;
+        }
+    })
+    .await;
+    let lattice = Lattice::linked(&[OVER_HTTP2]).await;
+    let url = server.url("/");
+    let seen = tokio::time::timeout(PATIENCE, seen.recv());
+    tokio::select! {
+        answer = lattice.text(&url) => panic!("{answer:?}"),
+        seen = seen => {
+            let (one, all) = seen.unwrap().unwrap();
+            assert_eq!((one, all), (1024 * 1024, 16 * one));
+        }
     }
 }

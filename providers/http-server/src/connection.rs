@@ -33,6 +33,15 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const MAX_EARLY_RESETS: usize = 20;
 const MAX_ERROR_RESETS: usize = 128;
 
+/// How much of a request may come over HTTP/2 that its component has not taken. One on a line of 50 ms has
+/// 5 MB/s with that; several share no more than the line. Much more is not for a client to fill on each of
+/// its connections, of which there are thousands.
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// How many requests of a connection may be left unread before those hold up the others on it. With the
+/// window that bounds what a connection keeps to 4 MiB.
+const MOST_UNREAD: u32 = 16;
+
 /// What the requests of one connection share.
 pub(crate) struct Line {
     pub(crate) shared: Arc<Shared>,
@@ -197,6 +206,8 @@ fn builder(manners: &Manners) -> Builder<TokioExecutor> {
         .keep_alive_interval(Some(Duration::from_secs(30)))
         .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX))
         .max_concurrent_streams(streams)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW * streams.clamp(1, MOST_UNREAD))
         .max_pending_accept_reset_streams(MAX_EARLY_RESETS)
         .max_local_error_reset_streams(MAX_ERROR_RESETS);
     builder

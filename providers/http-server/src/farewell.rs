@@ -1,5 +1,6 @@
 //! The end of a connection whose client may still be sending.
 
+use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -19,12 +20,23 @@ where
             stream.write_all(words).await?;
         }
         stream.shutdown().await?;
-        let mut rest = stream.take(MOST_HEARD);
-        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+        discard(stream).await
     };
     if let Ok(Err(error)) = tokio::time::timeout(LAST_WORDS, told).await {
         tracing::debug!(%error, "could not take leave of a client");
     }
+}
+
+/// The second half of a [`farewell`], for a stream that is closed already.
+pub(crate) async fn hear_out(stream: impl AsyncRead + Unpin) {
+    if let Ok(Err(error)) = tokio::time::timeout(LAST_WORDS, discard(stream)).await {
+        tracing::debug!(%error, "could not hear a client out");
+    }
+}
+
+async fn discard(stream: impl AsyncRead + Unpin) -> io::Result<u64> {
+    let mut rest = stream.take(MOST_HEARD);
+    tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
 }
 
 #[cfg(test)]

@@ -127,11 +127,13 @@ impl Template {
             match segment {
                 Segment::Literal(text) if text == part => rest = after,
                 Segment::One(name) if !part.is_empty() => {
-                    params.push((name.clone(), HeaderValue::from_str(part).ok()?));
+                    let value = HeaderValue::from_bytes(part.as_bytes()).ok()?;
+                    params.push((name.clone(), value));
                     rest = after;
                 }
                 Segment::Rest(name) => {
-                    params.push((name.clone(), HeaderValue::from_str(remaining).ok()?));
+                    let value = HeaderValue::from_bytes(remaining.as_bytes()).ok()?;
+                    params.push((name.clone(), value));
                     rest = None;
                 }
                 _ => return None,
@@ -155,7 +157,7 @@ mod tests {
     fn read(template: &str, path: &str) -> Option<String> {
         let params = Template::parse(template).unwrap().read(path)?;
         let text = |(name, value): (HeaderName, HeaderValue)| {
-            format!("{name}={}", value.to_str().unwrap())
+            format!("{name}={}", std::str::from_utf8(value.as_bytes()).unwrap())
         };
         Some(params.into_iter().map(text).collect::<Vec<_>>().join(" "))
     }
@@ -164,6 +166,8 @@ mod tests {
     fn parameters_are_read_as_they_stand() {
         let told = |text: &str| Some(text.to_owned());
         assert_eq!(read("/users/{id}", "/users/a%2Fb"), told("x-path-id=a%2Fb"));
+        assert_eq!(read("/users/{id}", "/users/josé"), told("x-path-id=josé"));
+        assert_eq!(read("/f/{rest...}", "/f/é/ü"), told("x-path-rest=é/ü"));
         assert_eq!(read("/users/{id}", "/users/"), None);
         assert_eq!(read("/users/{id}", "/users/1/x"), None);
         assert_eq!(read("/{a}/x/{b}", "/1/x/2"), told("x-path-a=1 x-path-b=2"));

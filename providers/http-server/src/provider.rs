@@ -153,16 +153,25 @@ fn is_route(link: &ProviderLink) -> bool {
 
 /// What a link with these settings can do.
 fn features(settings: &LinkSettings) -> Features {
+    let (connection, common) = (&settings.connection, &settings.common);
     let features = Features::new()
         .having("http1")
         .having("http2")
         .having("sse")
         .having("streams")
-        .having("trailers");
+        .having("trailers")
+        .with("max-header-bytes", connection.header_bytes)
+        .with("max-concurrent-streams", connection.streams)
+        .with("max-body-bytes", common.body.bytes);
+    let features = match common.timeout {
+        Some(timeout) => features.with("timeout-ms", timeout.as_millis()),
+        // The host's own time for calls holds, which only the host knows.
+        None => features.lacking("timeout-ms"),
+    };
     let optional = [
         ("tls", settings.tls.is_some()),
-        ("websocket", settings.common.websocket),
-        ("keep-alive", settings.common.keep_alive),
+        ("websocket", common.websocket),
+        ("keep-alive", common.keep_alive),
     ];
     let optional = optional.into_iter();
     optional.fold(features, |features, (name, is_there)| {

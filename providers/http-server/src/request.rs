@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use lattice_codec::http::join_cookies;
 use lattice_provider_sdk::telemetry;
 use lattice_rpc::http::{HttpError, IncomingBody};
 use lattice_rpc::{CallError, Context, Invocation};
@@ -28,9 +29,21 @@ use crate::websocket::{self, Answered, Offer};
 /// Answers a request. It never fails: what goes wrong is an answer too.
 pub(crate) async fn handle(
     line: Arc<Line>,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Infallible> {
-    let route = match find(&line, &request) {
+    let is_head = *request.method() == Method::HEAD;
+    // With HTTP/1.1 hyper leaves out what must not be sent, with HTTP/2 it does not.
+    let is_ours = request.version() == Version::HTTP_2;
+    let response = respond(&line, request).await;
+    let has_none = is_head || is_bodiless(response.status());
+    Ok(match is_ours && has_none {
+        true => head_alone(response),
+        false => response,
+    })
+}
+
+async fn respond(line: &Line, mut request: Request<Incoming>) -> Response<ReplyBody> {
+    let route = match find(line, &request) {
         Ok(Found { route, params }) => {
             if route.has_path() {
                 set_params(request.headers_mut(), params);
@@ -39,24 +52,44 @@ pub(crate) async fn handle(
         }
         Err(failure) => {
             tracing::debug!(uri = %request.uri(), code = %failure.code, "refused a request");
-            return Ok(failure.response());
+            return failure.response();
         }
     };
     let mark = route.cors.mark(request.headers());
     let mut response = if Cors::is_preflight(request.method(), request.headers()) {
-        return Ok(preflight(&route, mark));
+        return preflight(&route, mark);
     } else if let Some(response) = refusal(&route, &request) {
         response
     } else {
         let is_get = *request.method() == Method::GET;
-        let mut response = pass_on(&line, &route, request).await;
+        let mut response = pass_on(line, &route, request).await;
         if is_get && response.status().is_success() {
             add_caching(&route, &mut response);
         }
         response
     };
     route.cors.write(mark, response.headers_mut());
-    Ok(response)
+    response
+}
+
+/// Whether an answer with this status has no body, whatever was asked for.
+fn is_bodiless(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// An answer without the body that must not follow its head: over HTTP/2 a client would break off.
+fn head_alone(response: Response<ReplyBody>) -> Response<ReplyBody> {
+    let (mut head, body) = response.into_parts();
+    if head.status == StatusCode::NO_CONTENT {
+        head.headers.remove(CONTENT_LENGTH);
+    } else if !is_bodiless(head.status)
+        && !body.is_end_stream()
+        && let Some(length) = body.size_hint().exact()
+    {
+        let announced = head.headers.entry(CONTENT_LENGTH);
+        announced.or_insert_with(|| HeaderValue::from(length));
+    }
+    Response::from_parts(head, ReplyBody::Own(None))
 }
 
 /// The link that a request belongs to. Two programs that take different hosts from one request would
@@ -135,6 +168,9 @@ async fn pass_on(
     route: &Route,
     mut request: Request<Incoming>,
 ) -> Response<ReplyBody> {
+    if request.version() == Version::HTTP_2 {
+        join_cookies(request.headers_mut());
+    }
     let call = route.call(&request);
     let asks = route.websocket && websocket::is_asked_for(&request);
     let offer = asks.then(|| Offer::new(&mut request));
@@ -233,23 +269,25 @@ fn taken(line: &Line, answered: Answered) -> Response<ReplyBody> {
     }
 }
 
-/// Refuses an answer that does not announce its body as long as it is: what is over, or what follows, a
-/// client would take for the next answer. Of a body that still comes HTTP/1.1 sends what was announced, and
-/// with HTTP/2 its client finds the difference.
+/// Refuses an answer that is none yet, and one that does not announce its body as long as it is: what is
+/// over, or what follows, a client would take for the next answer. Of a body that still comes HTTP/1.1
+/// sends what was announced, and with HTTP/2 its client finds the difference.
 fn sound(
     response: Response<IncomingBody>,
     is_head: bool,
 ) -> Result<Response<IncomingBody>, HttpError> {
+    let status = response.status();
+    if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+        let why = format!("the answer has the status {status}, which another one follows");
+        return Err(CallError::Protocol(why).into());
+    }
     let mut announced = response.headers().get_all(CONTENT_LENGTH).iter();
     let Some(first) = announced.next() else {
         return Ok(response);
     };
     let length = number(first).filter(|_| announced.next().is_none());
-    let status = response.status();
     // Such an answer announces what another one would have.
-    let has_none = is_head
-        || status.is_informational()
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let has_none = is_head || status.is_informational() || is_bodiless(status);
     let known = response.body().size_hint().exact().filter(|_| !has_none);
     match length {
         Some(length) if known.is_none_or(|known| known == length) => Ok(response),

@@ -95,6 +95,10 @@
 //! whether the body is all there or not. In any case the host ends the call after the longest time
 //! that it lets components run. None of this is about the body of the answer, see below.
 //!
+//! Over HTTP/2 the requests of one connection share what their client may send ahead: 256 KiB for each,
+//! 4 MiB for all. Where components leave that many unread, those that come after them on this connection
+//! wait, and that counts as a pause of their client.
+//!
 //! Where the client does not send the body to its end, or sends it wrongly, it is told 400
 //! (`request-body`) unless the answer of the component has begun by then, whatever the component
 //! makes of what it got; the log has that at the level `debug`.
@@ -114,6 +118,19 @@
 //! the client, as frames of RFC 6455. The body of the request does not end before the answer, so
 //! a component must not wait for that. The time limit of the link is that of the answer; what
 //! follows has the longest time that the host lets components run.
+//!
+//! # Features
+//!
+//! What a link has is told in these words, which it may `require`:
+//!
+//! | feature | value | means |
+//! | --- | --- | --- |
+//! | `http1`, `http2`, `streams`, `trailers`, `sse` | `yes` | always there |
+//! | `tls`, `websocket` | `yes`, `none` | as the link says |
+//! | `keep-alive` | `yes`, `none` | not with `disable_keepalive` |
+//! | `max-header-bytes`, `max-concurrent-streams` | a number | the limits of connections of these names |
+//! | `max-body-bytes` | a number | `max_body_bytes`; 18446744073709551615 where any size is taken |
+//! | `timeout-ms` | a number, `none` | `timeout_ms`; none where the host's time holds |
 
 mod limits;
 mod parse;

@@ -23,6 +23,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
+use crate::farewell::hear_out;
+
 /// The one protocol that connections are handed over for.
 const WEBSOCKET: &str = "websocket";
 
@@ -137,7 +139,7 @@ impl Tunnel {
 
 /// Carries bytes up and down.
 async fn carry<B>(
-    (read, up): (impl AsyncRead + Unpin, mpsc::Sender<Bytes>),
+    (mut read, up): (impl AsyncRead + Unpin, mpsc::Sender<Bytes>),
     (body, write): (B, impl AsyncWrite + Unpin),
 ) where
     B: Body<Data = Bytes> + Unpin,
@@ -145,14 +147,20 @@ async fn carry<B>(
 {
     let taken = Notify::new();
     let mut down = pin!(to_client(body, write, &taken));
-    tokio::select! {
-        () = down.as_mut() => return,
-        () = to_component(read, up) => {}
+    let is_all_said = tokio::select! {
+        is_all_said = down.as_mut() => Some(is_all_said),
+        () = to_component(&mut read, up) => None,
+    };
+    match is_all_said {
+        // What the system has not sent yet is lost where the client has sent something unread.
+        Some(true) => return hear_out(read).await,
+        Some(false) => return,
+        None => {}
     }
     // The component may answer the client's farewell, and has more to say while the client takes it.
     loop {
         tokio::select! {
-            () = down.as_mut() => return,
+            _ = down.as_mut() => return,
             more = timeout(FAREWELL, taken.notified()) => {
                 if more.is_err() {
                     tracing::debug!("ended a component that its client had left");
@@ -163,8 +171,9 @@ async fn carry<B>(
     }
 }
 
-/// `taken` is told of each piece that the client has taken.
-async fn to_client<B>(mut body: B, mut write: impl AsyncWrite + Unpin, taken: &Notify)
+/// Whether the client was sent all, and that nothing follows. `taken` is told of each piece that it has
+/// taken.
+async fn to_client<B>(mut body: B, mut write: impl AsyncWrite + Unpin, taken: &Notify) -> bool
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Display,
@@ -176,7 +185,7 @@ where
             Ok(Err(_)) => continue,
             Err(error) => {
                 tracing::warn!(%error, "a WebSocket broke off");
-                return;
+                return false;
             }
         };
         let written = async {
@@ -185,16 +194,18 @@ where
         };
         match timeout(SLOWEST, written).await {
             Ok(Ok(())) => taken.notify_one(),
-            Ok(Err(_)) => return,
+            Ok(Err(_)) => return false,
             Err(_) => {
                 tracing::debug!("ended a WebSocket whose client takes nothing");
-                return;
+                return false;
             }
         }
     }
-    if let Err(error) = write.shutdown().await {
+    let closed = write.shutdown().await;
+    if let Err(error) = &closed {
         tracing::debug!(%error, "could not close a WebSocket");
     }
+    closed.is_ok()
 }
 
 /// Ends when the client sends no more. A component that does not read it may still write.
@@ -256,6 +267,23 @@ mod tests {
         let carried = carry((read, up), (down, write));
         let ((), read) = tokio::join!(carried, client.read_to_string(&mut seen));
         read.unwrap();
+        assert_eq!(seen, "xxxxx");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_still_sends_is_heard_out_when_its_component_has_ended() {
+        let (mut client, server) = tokio::io::duplex(1024);
+        let (read, write) = tokio::io::split(server);
+        let (up, _from_client) = mpsc::channel(PIECES);
+        let carried = carry((read, up), (slow_pieces(Duration::from_millis(1)), write));
+        let talk = async {
+            let mut seen = String::new();
+            client.read_to_string(&mut seen).await.unwrap();
+            client.write_all(&[0; 100 * 1024]).await.unwrap();
+            drop(client);
+            seen
+        };
+        let ((), seen) = tokio::join!(carried, talk);
         assert_eq!(seen, "xxxxx");
     }
 

@@ -9,12 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
 use http_body_util::{BodyExt as _, Full};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use lattice_rpc::http::take_request;
 use support::{
-    Browser, Lattice, PATIENCE, body_at, fetch, free_address, get, link, request, whole,
+    Browser, Lattice, PATIENCE, body_at, fetch, free_address, get, http2, link, over_http2,
+    request, whole,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -169,24 +168,6 @@ async fn heads_are_as_long_as_the_link_says() {
     assert_eq!(response.status(), 431);
 }
 
-type Http2 = hyper::client::conn::http2::SendRequest<Full<Bytes>>;
-
-async fn http2(address: &str) -> (Http2, tokio::task::JoinHandle<bool>) {
-    let stream = TcpStream::connect(address).await.unwrap();
-    let io = TokioIo::new(stream);
-    let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
-        .await
-        .unwrap();
-    let ended = tokio::spawn(async move { connection.await.is_ok() });
-    (sender, ended)
-}
-
-fn over_http2(address: &str) -> Request<Full<Bytes>> {
-    Request::get(format!("http://{address}/"))
-        .body(Full::default())
-        .unwrap()
-}
-
 #[tokio::test]
 async fn a_connection_has_as_many_streams_as_the_link_says() {
     let mut lattice = Lattice::start(&[]).await;
@@ -322,6 +303,49 @@ async fn streams_that_are_reset_at_once_end_the_connection() {
         read = reading => { let _ = read.expect("the server closes the connection"); }
     }
     assert!(calls.load(Ordering::SeqCst) < 2000, "{calls:?}");
+}
+
+/// How much a server takes ahead on one stream of HTTP/2, and on all of a connection.
+async fn windows(stream: &mut TcpStream) -> (u32, u32) {
+    const USUAL: u32 = 65_535;
+    let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
+    let (mut one, mut all) = (USUAL, USUAL);
+    while one == USUAL || all == USUAL {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.unwrap();
+        let mut payload = vec![0; number(&[0, head[0], head[1], head[2]]) as usize];
+        stream.read_exact(&mut payload).await.unwrap();
+        match head[3] {
+            4 => {
+                let mut settings = payload.chunks_exact(6);
+                let window = settings.find(|setting| setting[..2] == [0, 4]);
+                one = window.map_or(one, |setting| number(&setting[2..]));
+            }
+            8 if head[5..] == [0; 4] => all += number(&payload),
+            _ => {}
+        }
+    }
+    (one, all)
+}
+
+#[tokio::test]
+async fn uploads_that_are_left_unread_leave_room_for_others_on_their_connection() {
+    let mut lattice = Lattice::start(&[]).await;
+    for (streams, room_for) in [("256", 16), ("3", 3)] {
+        let address = free_address();
+        let values = [
+            ("address", address.as_str()),
+            ("max_concurrent_streams", streams),
+        ];
+        lattice.put_ready(&link("count", &values)).await;
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        sent.extend(frame(4, 0, 0, &[]));
+        stream.write_all(&sent).await.unwrap();
+        let windows = tokio::time::timeout(PATIENCE, windows(&mut stream)).await;
+        let (one, all) = windows.unwrap();
+        assert_eq!((one, all), (256 * 1024, room_for * one));
+    }
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {

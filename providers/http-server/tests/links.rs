@@ -75,6 +75,42 @@ async fn a_link_may_require_what_the_server_has() {
 }
 
 #[tokio::test]
+async fn a_link_may_require_limits_that_it_has() {
+    let mut lattice = Lattice::start(&[]).await;
+    let address = free_address();
+    let limited = [
+        ("address", &*address),
+        ("max_header_bytes", "16384"),
+        ("max_body_bytes", "1000000"),
+        ("timeout_ms", "2500"),
+        ("max_concurrent_streams", "100"),
+    ];
+    let requiring = |what| link("a", &[&limited[..], &[("require", what)]].concat());
+    let most = "max-header-bytes>=16384, max-body-bytes>=1000000, timeout-ms=2500, \
+                max-concurrent-streams>=100";
+    lattice.put_ready(&requiring(most)).await;
+    for more in [
+        "max-header-bytes>=16385",
+        "max-body-bytes>=1000001",
+        "timeout-ms>=2501",
+        "max-concurrent-streams>=101",
+    ] {
+        lattice.put(&requiring(more)).await;
+        let report = lattice.report().await;
+        assert_eq!(report.state, LinkState::Failed, "{more}");
+        let reason = report.reason.unwrap();
+        let told = format!("the link requires `{more}`");
+        assert!(reason.contains(&told), "{reason}");
+    }
+    // Without limits a body may be as large as anybody wants, and the host says how long a call may take.
+    let endless = [
+        ("address", &*address),
+        ("require", "max-body-bytes>=1000000000000, timeout-ms=none"),
+    ];
+    lattice.put_ready(&link("a", &endless)).await;
+}
+
+#[tokio::test]
 async fn components_on_one_address_take_over_in_order() {
     let mut lattice = Lattice::start(&[]).await;
     let address = free_address();

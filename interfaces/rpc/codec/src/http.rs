@@ -11,7 +11,7 @@ mod fields;
 mod message;
 
 pub use error_code::{ErrorCode, FieldSize};
-pub use fields::{decode_fields, encode_fields};
+pub use fields::{decode_fields, encode_fields, join_cookies};
 pub use message::{
     Decoded, Part, RequestHead, RequestOptions, ResponseHead, decode_request, decode_response,
     decode_trailers, encode_error, encode_request, encode_response, encode_trailers,

@@ -18,7 +18,7 @@ use http_body_util::{BodyExt as _, Full};
 use http_server::HttpServer;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use lattice_core::link::LinkState;
 use lattice_core::provider::{HostData, LinkReport};
 use lattice_core::subject::{ProviderSubjects, RpcPrefix};
@@ -305,6 +305,25 @@ pub(crate) async fn whole(response: Response<Incoming>) -> (Response<()>, Bytes)
 pub(crate) async fn body_at(address: &str, path: &str) -> String {
     let (_, body) = fetch(address, get(path)).await;
     String::from_utf8(body.to_vec()).unwrap()
+}
+
+pub(crate) type Http2 = hyper::client::conn::http2::SendRequest<Full<Bytes>>;
+
+/// A connection of HTTP/2, and whether it ends well.
+pub(crate) async fn http2(address: &str) -> (Http2, JoinHandle<bool>) {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let io = TokioIo::new(stream);
+    let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+        .await
+        .unwrap();
+    let ended = tokio::spawn(async move { connection.await.is_ok() });
+    (sender, ended)
+}
+
+pub(crate) fn over_http2(address: &str) -> Request<Full<Bytes>> {
+    Request::get(format!("http://{address}/"))
+        .body(Full::default())
+        .unwrap()
 }
 
 /// Waits until nobody listens at an address.

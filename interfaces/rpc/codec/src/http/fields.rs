@@ -1,6 +1,7 @@
 //! `fields`: `list<tuple<string, list<list<u8>>>>`.
 
 use bytes::BytesMut;
+use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::{DecodeError, Reader, write};
@@ -46,4 +47,43 @@ pub fn decode_fields(r: &mut Reader) -> Result<HeaderMap, DecodeError> {
         }
     }
     Ok(fields)
+}
+
+/// Joins the fields into which HTTP/2 may split a cookie: HTTP/1.1 and most programs know one field
+/// only (RFC 9113, section 8.2.3).
+pub fn join_cookies(fields: &mut HeaderMap) {
+    let crumbs = fields.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    let crumbs: Vec<&[u8]> = crumbs.collect();
+    if crumbs.len() < 2 {
+        return;
+    }
+    // What may stand in each of them may stand in all.
+    let whole = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]));
+    if let Ok(whole) = whole {
+        fields.insert(COOKIE, whole);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_crumbs_of_a_cookie_become_one_field() {
+        for (crumbs, whole) in [
+            (&["a=1", "session=x", "b=2"][..], "a=1; session=x; b=2"),
+            (&["a=1; b=2"][..], "a=1; b=2"),
+        ] {
+            let mut fields = HeaderMap::new();
+            for crumb in crumbs {
+                fields.append(COOKIE, HeaderValue::from_str(crumb).unwrap());
+            }
+            join_cookies(&mut fields);
+            let joined: Vec<_> = fields.get_all(COOKIE).iter().collect();
+            assert_eq!(joined, [whole]);
+        }
+        let mut none = HeaderMap::new();
+        join_cookies(&mut none);
+        assert!(none.is_empty());
+    }
 }
