@@ -1,12 +1,14 @@
 //! Where a host finds NATS, and who signs for the providers that it starts.
 
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_claims::SigningKey;
+use lattice_claims::{KeyError, KeyKind, SigningKey};
 use lattice_core::provider::{BusData, BusTls, HostData, SecretText};
 use lattice_nats::connection::{
-    Connection, Creds, Login, ServerAddress, SystemAuthorities, Tls, without_login,
+    Connection, ConnectionError, Creds, Login, ServerAddress, SystemAuthorities, Tls, without_login,
 };
 
 /// How to reach NATS, and as whom.
@@ -20,6 +22,9 @@ pub struct NatsConfig {
     pub servers: Vec<String>,
     /// Who connects.
     pub login: Login,
+    /// The account that a credentials file has to be of, for the host and for the processes that it starts;
+    /// that which it is of when each of them connects where this is left out.
+    pub account: Option<String>,
     /// How the connection is encrypted.
     pub tls: Tls,
     /// Keeps the file with the system's authorities, where `tls` names it beside others.
@@ -33,6 +38,7 @@ impl Default for NatsConfig {
             port: 4222,
             servers: Vec::new(),
             login: Login::Nobody,
+            account: None,
             tls: Tls::default(),
             system: None,
         }
@@ -61,6 +67,7 @@ impl NatsConfig {
         Connection {
             servers,
             login: self.login.clone(),
+            account: self.account.clone(),
             tls: self.tls.clone(),
             inbox: None,
         }
@@ -97,6 +104,10 @@ impl NatsConfig {
                 Login::CredsFile(path) => Some(path.display().to_string()),
                 _ => None,
             },
+            account: match &self.login {
+                Login::CredsFile(_) => self.account.clone(),
+                _ => None,
+            },
             tls: self.bus_tls(),
             ..BusData::default()
         };
@@ -109,12 +120,21 @@ impl NatsConfig {
         }
     }
 
+    /// Whether a credentials file is that of the host's account as it is now: a process that read another
+    /// one would answer in an account that is none of its lattice.
+    pub(crate) fn check_account(&self) -> Result<(), ConnectionError> {
+        match &self.login {
+            Login::CredsFile(path) => Creds::read_again(path, self.account.as_deref()).map(drop),
+            _ => Ok(()),
+        }
+    }
+
     /// Token and seed for providers of 1.x. A file is read as it is now.
     fn user(&self) -> (SecretText, SecretText) {
         let creds = match &self.login {
             Login::Jwt(creds) => creds.clone(),
             Login::Nkey(seed) => return (SecretText::default(), seed.clone()),
-            Login::CredsFile(path) => match Creds::read(path) {
+            Login::CredsFile(path) => match Creds::read_again(path, self.account.as_deref()) {
                 Ok(creds) => creds,
                 Err(error) => {
                     tracing::error!(%error, "a provider gets no NATS credentials");
@@ -163,6 +183,10 @@ pub struct ProviderSigner {
     pub key: Arc<SigningKey>,
     /// The public key of the account, where `key` only signs for it.
     pub account: Option<String>,
+    /// The file with the seed of `key`, if it stands in one. A key that takes its place there, for the same
+    /// account, is used as soon as the server lets in who shows a token by it: that is tried when tokens are
+    /// due, and when a process starts.
+    pub file: Option<PathBuf>,
     /// How long the credentials of a process last; they are replaced before.
     pub life: Duration,
     /// How long a process may go without the rights that its links need, or with rights that it
@@ -178,6 +202,46 @@ impl ProviderSigner {
     pub const PATIENCE: Duration = Duration::from_secs(60);
     /// What servers read that are not told otherwise.
     pub const LONGEST_LINE: usize = 4096;
+
+    /// The key that stands in the file now, where there is one.
+    pub(crate) fn key_in_file(&self) -> Option<Result<SigningKey, SignerKeyError>> {
+        let path = self.file.as_ref()?;
+        let text = std::fs::read_to_string(path).map(SecretText::new);
+        let key = text.map(|seed| SigningKey::from_seed(seed.expose()));
+        Some(match key {
+            Ok(key) => key
+                .and_then(|key| key.expect_kind(KeyKind::Account))
+                .map_err(|source| SignerKeyError::Key {
+                    path: path.clone(),
+                    source,
+                }),
+            Err(source) => Err(SignerKeyError::Read {
+                path: path.clone(),
+                source,
+            }),
+        })
+    }
+}
+
+/// Why the key in the file of a signer is not used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SignerKeyError {
+    /// The file cannot be read.
+    #[error("could not read the account seed from `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It holds something else.
+    #[error("`{}` holds no account seed", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: KeyError,
+    },
 }
 
 #[cfg(test)]

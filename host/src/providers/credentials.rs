@@ -6,15 +6,17 @@
 //! process says when it is connected with it. What a new link needs is granted before the process
 //! is told of the link, and what a link needed is taken back after it has been told of its end.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use lattice_claims::nats::{NatsTokenError, Permissions, User, user_token};
 use lattice_claims::{CurveKey, KeyKind, SigningKey, epoch_seconds};
 use lattice_core::provider::{BusData, HostData, NewCredentials, SecretText};
+use lattice_core::reply::message_chain;
 use lattice_core::subject::{ProviderRights, RpcPrefix};
 use lattice_core::{Backoff, ComponentId, LatticeName, Link};
-use lattice_nats::connection::without_login;
+use lattice_nats::connection::{Creds, without_login};
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::ProviderSigner;
@@ -31,6 +33,14 @@ const LOOK: Duration = Duration::from_secs(10);
 /// The pauses before a process is told again that did not take its credentials.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
+/// How long NATS has to be there before a process is ended whose token has ended: another could not
+/// connect before.
+const SETTLED: Duration = Duration::from_secs(3);
+/// How often it is looked whether it is.
+const SETTLING_LOOK: Duration = Duration::from_secs(1);
+/// The time between two trials of another key in the file of the signer: each is a login, and one that is
+/// refused stands in the log of the server.
+const BETWEEN_KEYS: Duration = Duration::from_secs(30);
 /// What a process says in the line with its token besides: who it is called, its signature and key,
 /// and what its client can do, with room for clients in other languages.
 const BESIDES_TOKEN: usize = 768;
@@ -57,6 +67,12 @@ fn place(link: &Link) -> [&str; 5] {
 #[derive(Debug)]
 pub(crate) struct Credentials {
     signer: Arc<ProviderSigner>,
+    /// What signs: the key of the signer, or the one that has taken its place in its file.
+    key: Arc<SigningKey>,
+    /// When another key in that file was tried last.
+    tried: Option<Instant>,
+    /// Whether it was told that the file cannot be used.
+    told_of_file: bool,
     lattice: LatticeName,
     provider: ComponentId,
     xkey: String,
@@ -64,14 +80,63 @@ pub(crate) struct Credentials {
     legacy: bool,
     /// What the process holds.
     held: ProviderRights,
+    /// With which token.
+    holds: Option<SecretText>,
+    /// Which token it may hold instead: it was told of it, and has not said that it uses it.
+    heard_of: Option<SecretText>,
+    /// What its links need no more, of which it has been told.
+    unneeded: Unneeded,
+    /// The latest token, until it counts.
+    made: Option<(SecretText, Term)>,
     /// Counts the tokens, so that an old one is not taken for a new one.
     serial: u64,
     expires: Deadline,
     /// When the next token is due.
     due: Deadline,
+    /// Since when NATS is there again, where the token has ended.
+    there: Option<Instant>,
     backoff: Backoff,
     /// Since when the process takes no others, though its links need it.
     untaken: Option<Instant>,
+}
+
+/// From when on a token needs a successor, and when it ends.
+#[derive(Debug, Clone, Copy)]
+struct Term {
+    due: Deadline,
+    expires: Deadline,
+}
+
+/// Rights that no link needs, and since when.
+#[derive(Debug, Default)]
+struct Unneeded {
+    publish: BTreeMap<String, Instant>,
+    subscribe: BTreeMap<String, Instant>,
+}
+
+/// Notes which of the subjects held are not wanted.
+fn note(noted: &mut BTreeMap<String, Instant>, held: &BTreeSet<String>, wanted: &BTreeSet<String>) {
+    let now = Instant::now();
+    noted.retain(|subject, _| held.contains(subject) && !wanted.contains(subject));
+    for subject in held - wanted {
+        noted.entry(subject).or_insert(now);
+    }
+}
+
+/// The subjects held that are wanted, or were a moment ago.
+fn recent(
+    noted: &BTreeMap<String, Instant>,
+    held: &BTreeSet<String>,
+    wanted: &BTreeSet<String>,
+    moment: Duration,
+) -> BTreeSet<String> {
+    let is_old = |subject: &String| {
+        let since = noted.get(subject);
+        since.is_some_and(|since| since.elapsed() >= moment)
+    };
+    let kept = held.iter();
+    let kept = kept.filter(|&subject| wanted.contains(subject) || !is_old(subject));
+    kept.cloned().collect()
 }
 
 /// A time by both clocks; the earlier one counts.
@@ -111,6 +176,9 @@ impl Credentials {
     ) -> Self {
         let now = Deadline::after(Duration::ZERO);
         Self {
+            key: Arc::clone(&signer.key),
+            tried: None,
+            told_of_file: false,
             signer,
             lattice,
             provider,
@@ -118,9 +186,14 @@ impl Credentials {
             user: SigningKey::generate(KeyKind::User),
             legacy,
             held: ProviderRights::default(),
+            holds: None,
+            heard_of: None,
+            unneeded: Unneeded::default(),
+            made: None,
             serial: 0,
             expires: now,
             due: now,
+            there: None,
             backoff: Backoff::exact(FIRST_RETRY, LONGEST_RETRY),
             untaken: None,
         }
@@ -203,12 +276,37 @@ impl Credentials {
         &self.held
     }
 
+    /// Notes what the process holds that its links do not need, once it has been told of them.
+    pub(crate) fn note_unneeded(&mut self, wanted: &ProviderRights) {
+        let (noted, held) = (&mut self.unneeded, &self.held);
+        note(&mut noted.publish, &held.publish, &wanted.publish);
+        note(&mut noted.subscribe, &held.subscribe, &wanted.subscribe);
+    }
+
+    /// What these rights are with those that the process holds, except what its links have not needed
+    /// for longer than a moment.
+    pub(crate) fn with_recent(&self, wanted: &ProviderRights, moment: Duration) -> ProviderRights {
+        let (noted, held) = (&self.unneeded, &self.held);
+        let kept = ProviderRights {
+            publish: recent(&noted.publish, &held.publish, &wanted.publish, moment),
+            subscribe: recent(&noted.subscribe, &held.subscribe, &wanted.subscribe, moment),
+        };
+        kept.with(wanted)
+    }
+
     /// A new token with these rights; it counts once [`Credentials::took`] is called.
     pub(crate) fn make(
         &mut self,
         rights: &ProviderRights,
     ) -> Result<NewCredentials, NatsTokenError> {
-        let jwt = self.token(rights)?.into();
+        let life = self.life();
+        let expires = Deadline::after(life);
+        let due = match self.legacy {
+            true => expires,
+            false => Deadline::after(life * 2 / 3),
+        };
+        let jwt: SecretText = self.token(rights)?.into();
+        self.made = Some((jwt.clone(), Term { due, expires }));
         self.serial += 1;
         Ok(NewCredentials {
             serial: self.serial,
@@ -217,42 +315,106 @@ impl Credentials {
         })
     }
 
-    fn token(&self, rights: &ProviderRights) -> Result<String, NatsTokenError> {
-        let life = if self.legacy {
+    /// Each token that the process may hold, and a new one, to see which of them the server lets in.
+    pub(crate) fn to_try(&self) -> Option<(Vec<Creds>, Creds)> {
+        let creds = |jwt: SecretText| Creds {
+            jwt,
+            seed: self.user.seed(),
+        };
+        let held = [self.holds.clone()?].into_iter();
+        let held = held.chain(self.heard_of.clone());
+        let new = self.token(&self.held).ok()?;
+        Some((held.map(creds).collect(), creds(new.into())))
+    }
+
+    /// The key that stands in the file of the signer now, where it is another one, and what it signs: a
+    /// signing key may be replaced. One that the server does not know would shut out every process, so that
+    /// it signs only once [`Credentials::sign_with`] is called.
+    pub(crate) fn key_to_try(&mut self) -> Option<(SigningKey, Creds)> {
+        let key = self.key_in_file()?;
+        if key.public_key() == self.key.public_key() {
+            return None;
+        }
+        let tried = self.tried;
+        if tried.is_some_and(|tried| tried.elapsed() < BETWEEN_KEYS) {
+            return None;
+        }
+        self.tried = Some(Instant::now());
+        let jwt = self.token_by(&key, &self.held).ok()?.into();
+        let seed = self.user.seed();
+        Some((key, Creds { jwt, seed }))
+    }
+
+    /// The server lets in who shows a token by this key.
+    pub(crate) fn sign_with(&mut self, key: SigningKey) {
+        self.key = Arc::new(key);
+        self.tried = None;
+    }
+
+    fn key_in_file(&mut self) -> Option<SigningKey> {
+        match self.signer.key_in_file()? {
+            Ok(key) => {
+                self.told_of_file = false;
+                Some(key)
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.told_of_file, true) {
+                    let error = message_chain(&error);
+                    tracing::warn!(error, "signs for a provider with the key of before");
+                }
+                None
+            }
+        }
+    }
+
+    /// The account of the signer, where another key than that of the account signs. A key that takes the
+    /// place of another signs for the same account: the process is to be among those that it knows.
+    fn account(&self, key: &SigningKey) -> Option<String> {
+        let account = self.signer.account.clone();
+        let account = account.unwrap_or_else(|| self.signer.key.public_key());
+        (account != key.public_key()).then_some(account)
+    }
+
+    fn life(&self) -> Duration {
+        if self.legacy {
             LEGACY_LIFE
         } else {
             self.signer.life
-        };
-        let list = |subjects: &std::collections::BTreeSet<String>| {
-            Some(subjects.iter().cloned().collect::<Vec<_>>())
-        };
+        }
+    }
+
+    fn token(&self, rights: &ProviderRights) -> Result<String, NatsTokenError> {
+        self.token_by(&self.key, rights)
+    }
+
+    fn token_by(
+        &self,
+        key: &SigningKey,
+        rights: &ProviderRights,
+    ) -> Result<String, NatsTokenError> {
+        let list = |subjects: &BTreeSet<String>| Some(subjects.iter().cloned().collect::<Vec<_>>());
         let user = User {
             name: self.provider.as_str().to_owned(),
             key: self.user.public_key(),
-            account: self.signer.account.clone(),
-            expires: Some(epoch_seconds() + life.as_secs().max(1)),
+            account: self.account(key),
+            expires: Some(epoch_seconds() + self.life().as_secs().max(1)),
             permissions: Permissions {
                 publish: list(&rights.publish),
                 subscribe: list(&rights.subscribe),
             },
         };
-        user_token(&user, &self.signer.key)
+        user_token(&user, key)
     }
 
-    /// The process has the latest token.
+    /// The process has the latest token, which lasts from when it was made.
     pub(crate) fn took(&mut self, rights: ProviderRights) {
-        let life = if self.legacy {
-            LEGACY_LIFE
-        } else {
-            self.signer.life
-        };
         self.held = rights;
-        self.expires = Deadline::after(life);
-        self.due = if self.legacy {
-            self.expires
-        } else {
-            Deadline::after(life * 2 / 3)
-        };
+        if let Some((jwt, term)) = self.made.take() {
+            self.holds = Some(jwt);
+            (self.due, self.expires) = (term.due, term.expires);
+        }
+        self.heard_of = None;
+        self.there = None;
         self.backoff.reset();
         self.untaken = None;
     }
@@ -263,6 +425,11 @@ impl Credentials {
         if *rights != self.held {
             self.untaken.get_or_insert_with(Instant::now);
         }
+    }
+
+    /// The process has heard of the latest token, and may hold it or the one before.
+    pub(crate) fn heard(&mut self) {
+        self.heard_of = self.made.as_ref().map(|(jwt, _)| jwt.clone());
     }
 
     /// That the process did not take its token is not its fault.
@@ -287,6 +454,20 @@ impl Credentials {
         self.expires.has_come(epoch_seconds())
     }
 
+    /// Whether a process whose token has ended is of no more use: another could connect. While NATS is
+    /// away it goes on with the calls that it has without NATS, and is looked at again later.
+    pub(crate) fn has_to_end(&mut self, is_there: bool) -> bool {
+        self.there = match is_there {
+            true => self.there.or_else(|| Some(Instant::now())),
+            false => None,
+        };
+        let ends = self.there.is_some_and(|since| since.elapsed() >= SETTLED);
+        if !ends {
+            self.due = Deadline::after(SETTLING_LOOK);
+        }
+        ends
+    }
+
     /// Waits until the next token is due.
     pub(crate) async fn due(this: Option<&Self>) {
         match this {
@@ -309,137 +490,4 @@ impl Credentials {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use super::*;
-
-    fn credentials() -> Credentials {
-        let signer = ProviderSigner {
-            key: Arc::new(SigningKey::generate(KeyKind::Account)),
-            account: None,
-            life: Duration::from_secs(3600),
-            patience: ProviderSigner::PATIENCE,
-            longest_line: ProviderSigner::LONGEST_LINE,
-        };
-        let id = ComponentId::new("kv").unwrap();
-        let xkey = CurveKey::generate().public_key();
-        let lattice = LatticeName::default();
-        let mut made = Credentials::new(Arc::new(signer), lattice, id, xkey, false);
-        made.took(made.wanted(&[]));
-        made
-    }
-
-    fn link(source: usize) -> Link {
-        serde_json::from_value(serde_json::json!({
-            "source_id": format!("shop-component-{source:03}"), "target": "kv",
-            "wit_namespace": "wasi", "wit_package": "keyvalue", "interfaces": ["store"],
-        }))
-        .unwrap()
-    }
-
-    #[test]
-    fn who_has_credentials_of_its_own_is_not_told_those_of_the_host() {
-        let mut made = credentials();
-        let data = HostData {
-            lattice_rpc_url: SecretText::new("nats://me:hidden-word@a:1"),
-            lattice_rpc_user_seed: SecretText::new("SU-hidden-word"),
-            lattice_bus: Some(BusData {
-                servers: vec![
-                    SecretText::new("me:hidden-word@a:1"),
-                    SecretText::new("b:2"),
-                ],
-                token: SecretText::new("hidden-word"),
-                creds_file: Some("hidden-word.creds".to_owned()),
-                ..BusData::default()
-            }),
-            ..HostData::default()
-        };
-        let data = made.give(made.wanted(&[]), data).unwrap();
-        let line = serde_json::to_string(&data).unwrap();
-        assert!(!line.contains("hidden-word"), "{line}");
-        assert_eq!(data.lattice_rpc_url.expose(), "nats://a:1");
-        assert_eq!(data.lattice_bus.unwrap().servers.len(), 2);
-    }
-
-    #[test]
-    fn no_token_is_longer_than_the_server_reads_and_the_same_links_wait_on_every_host() {
-        let made = credentials();
-        let mut links: Vec<_> = (100..200).map(link).collect();
-        let left_out = made.make_room(&mut links);
-        assert!(links.len() > 10 && !left_out.is_empty(), "{}", links.len());
-        let token = made.token(&made.wanted(&links)).unwrap();
-        assert!(token.len() + BESIDES_TOKEN < ProviderSigner::LONGEST_LINE);
-        // Whoever has heard of them in another order leaves out the same ones.
-        let mut heard: Vec<_> = (100..200).rev().map(link).collect();
-        let another = credentials();
-        assert_eq!(another.make_room(&mut heard), left_out);
-        assert_eq!(heard, links);
-        // One that comes before them in order takes the place of the last.
-        let last = links.pop().unwrap();
-        let mut more: Vec<_> = (100..200).chain([1]).map(link).collect();
-        let waiting = made.make_room(&mut more);
-        assert_eq!((&waiting[0], &waiting[1..]), (&last, &*left_out));
-        // When one goes there is room again.
-        more.pop();
-        more.push(last);
-        assert!(made.make_room(&mut more).is_empty());
-    }
-
-    #[test]
-    fn a_hundred_links_have_room_in_a_line_as_secure_lattices_read_it() {
-        let mut made = credentials();
-        let mut signer = Arc::try_unwrap(made.signer).unwrap();
-        signer.longest_line = 64 * 1024;
-        made.signer = Arc::new(signer);
-        assert!(made.make_room(&mut (0..100).map(link).collect()).is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn after_a_sleep_of_the_machine_a_token_is_due_by_the_clock_on_the_wall() {
-        let wall = AtomicU64::new(1_000);
-        let due = Deadline {
-            steady: Instant::now() + Duration::from_secs(2400),
-            wall: 3_400,
-        };
-        let begun = Instant::now();
-        let waiting = due.wait(|| wall.load(Ordering::Relaxed));
-        tokio::pin!(waiting);
-        assert!(futures::poll!(&mut waiting).is_pending());
-        // The steady clock stood still meanwhile.
-        wall.store(5_000, Ordering::Relaxed);
-        waiting.await;
-        assert!(begun.elapsed() <= LOOK);
-        assert!(due.has_come(3_400) && !due.has_come(3_399));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_clock_that_is_set_back_holds_nothing_up() {
-        let due = Deadline::after(Duration::from_secs(30));
-        let begun = Instant::now();
-        due.wait(|| 0).await;
-        assert_eq!(begun.elapsed(), Duration::from_secs(30));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_does_not_take_other_rights_is_borne_with_for_a_minute() {
-        let mut made = credentials();
-        let (same, other) = (made.held().clone(), ProviderRights::default());
-        // To have its token renewed alone is not urgent.
-        made.failed(&same);
-        tokio::time::advance(ProviderSigner::PATIENCE).await;
-        assert!(!made.is_overdue());
-        made.failed(&other);
-        tokio::time::advance(ProviderSigner::PATIENCE / 2).await;
-        made.failed(&other);
-        assert!(!made.is_overdue());
-        tokio::time::advance(ProviderSigner::PATIENCE / 2).await;
-        assert!(made.is_overdue());
-        made.excuse();
-        assert!(!made.is_overdue());
-        made.failed(&other);
-        tokio::time::advance(ProviderSigner::PATIENCE).await;
-        made.took(other);
-        assert!(!made.is_overdue());
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use lattice_claims::nats::NatsTokenError;
 use lattice_core::provider::HostDataError;
 use lattice_core::{ComponentId, ErrorCode, ImageRef, InvalidId};
+use lattice_nats::connection::ConnectionError;
 use lattice_store::StoreError;
 
 use crate::artifact::FetchError;
@@ -65,6 +66,9 @@ pub(crate) enum StartProviderError {
     /// The process cannot be given a NATS user of its own.
     #[error("could not make NATS credentials for the provider process")]
     Credentials(#[from] NatsTokenError),
+    /// The process would not get into the account of its lattice.
+    #[error("could not use the NATS credentials of the host for the provider process")]
+    HostCredentials(#[from] ConnectionError),
     /// The process could not be started.
     #[error("could not start `{}`", path.display())]
     Spawn {
@@ -95,7 +99,9 @@ impl StartProviderError {
             Self::LegacyCredentials { .. } => ErrorCode::Forbidden,
             Self::Config(error) => error.code(),
             Self::Store(error) => error.code(),
-            Self::HostData(_) | Self::Credentials(_) => ErrorCode::Internal,
+            Self::HostData(_) | Self::Credentials(_) | Self::HostCredentials(_) => {
+                ErrorCode::Internal
+            }
             Self::Spawn { .. } => ErrorCode::ImageInvalid,
             Self::Ended(_) | Self::Stdin(_) => ErrorCode::ProviderFailed,
             Self::Stopped => ErrorCode::Conflict,
@@ -115,6 +121,7 @@ impl StartProviderError {
             }
             Self::Config(error) => return error.hint(),
             Self::Store(error) => return error.hint(),
+            Self::HostCredentials(error) => error.hint(),
             Self::Spawn { .. } => "check that the program is built for the machine of the host",
             Self::Ended(_) | Self::Stdin(_) => {
                 "run the program by hand to see why it ends at once; the log of the host has what \

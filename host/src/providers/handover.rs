@@ -11,6 +11,7 @@ use super::error::StartProviderError;
 use super::resend::Given;
 use super::send::publish;
 use super::worker::Worker;
+use crate::artifact::Program;
 use crate::configs::OpenConfigsError;
 
 /// How long a start waits for secrets whose backends fail in a way that may pass.
@@ -20,6 +21,9 @@ impl Worker {
     /// The data that a new process reads from its standard input.
     pub(super) async fn host_data(&mut self) -> Result<HostData, StartProviderError> {
         let secrets = self.secrets_to_start().await?;
+        if self.credentials.is_none() && matches!(self.program.program, Program::File { .. }) {
+            self.deps.rpc.check_account()?;
+        }
         // A process could not connect with rights for more links than its token has room for.
         self.wanted_rights();
         let links = self.link_publisher.definitions().await;

@@ -73,6 +73,11 @@ impl Health {
     pub(crate) fn misses(&self) -> u32 {
         self.misses
     }
+
+    /// Whether it has not answered for as long as makes it count as failed.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.misses >= self.max_misses
+    }
 }
 
 #[cfg(test)]
@@ -96,9 +101,12 @@ mod tests {
         let good = HealthCheckResponse::healthy();
         health.answered(&good);
         assert_eq!([health.missed(), health.missed()], [None, None]);
+        assert!(!health.is_silent());
         assert_eq!(health.missed(), Some(Verdict::Failed));
         assert_eq!(health.missed(), None);
+        assert!(health.is_silent());
         assert_eq!(health.answered(&good), Verdict::Passed);
+        assert!(!health.is_silent());
         assert_eq!(health.missed(), None);
         assert_eq!(health.misses(), 1);
     }

@@ -6,13 +6,14 @@ use tokio::sync::mpsc;
 
 use super::report_filter;
 use super::report_quota::ReportQueue;
+use crate::refusals::Reported;
 
 /// The reports of one process.
 #[derive(Debug)]
-pub(crate) struct RefusedCalls(ReportQueue<CallRefused>);
+pub(crate) struct RefusedCalls(ReportQueue<Reported>);
 
 impl RefusedCalls {
-    pub(crate) fn new(provider: ComponentId, queue: mpsc::Sender<CallRefused>) -> Self {
+    pub(crate) fn new(provider: ComponentId, queue: mpsc::Sender<Reported>) -> Self {
         Self(ReportQueue::new(provider, "refused", queue))
     }
 
@@ -21,7 +22,7 @@ impl RefusedCalls {
         let provider = self.0.provider().as_str();
         let read = report.ok();
         let read = read.and_then(|report| report_filter::refused(provider, report));
-        self.0.tell(read);
+        self.0.tell(read.map(Reported));
     }
 }
 
@@ -32,6 +33,7 @@ mod tests {
     use std::time::Duration;
 
     use lattice_rpc::RemoteError;
+    use lattice_rpc::throttle::Throttled as _;
 
     use crate::providers::report_filter::{LONGEST_TEXT, MOST_SUPPRESSED};
     use crate::providers::report_quota::PER_SECOND;
@@ -40,6 +42,7 @@ mod tests {
         CallRefused {
             target_id: "victim".into(),
             source_id: Some("x".repeat(10_000)),
+            caller_id: Some("victim".into()),
             operation: "a:b/c.\u{1b}[2Jrun".into(),
             code: code.into(),
             error: "y".repeat(10_000),
@@ -48,7 +51,7 @@ mod tests {
         }
     }
 
-    fn reporter() -> (RefusedCalls, mpsc::Receiver<CallRefused>) {
+    fn reporter() -> (RefusedCalls, mpsc::Receiver<Reported>) {
         let (queue, coming) = mpsc::channel(256);
         let id = ComponentId::new("kv").unwrap();
         (RefusedCalls::new(id, queue), coming)
@@ -64,13 +67,17 @@ mod tests {
         assert!(coming.try_recv().is_err());
         reporter.tell(Ok(report(RemoteError::REPLAYED)));
         let told = coming.try_recv().unwrap();
+        // However many it makes up, they take room from nobody else.
+        assert_eq!(told.owner().as_deref(), Some("kv"));
+        let Reported(told) = told;
+        assert_eq!(told.caller_id, None);
         assert_eq!((&*told.target_id, &*told.code), ("kv", "replayed"));
         assert_eq!(told.source_id.unwrap().len(), LONGEST_TEXT);
         assert_eq!(told.error.len(), LONGEST_TEXT);
         assert_eq!(told.operation, "a:b/c. [2Jrun");
         assert_eq!(told.suppressed, MOST_SUPPRESSED);
         reporter.tell(Ok(report(RemoteError::DENIED)));
-        assert_eq!(coming.try_recv().unwrap().code, "denied");
+        assert_eq!(coming.try_recv().unwrap().0.code, "denied");
     }
 
     #[tokio::test(start_paused = true)]
@@ -90,7 +97,7 @@ mod tests {
         assert_eq!(heard, PER_SECOND);
         tokio::time::advance(Duration::from_secs(1)).await;
         reporter.tell(Ok(one));
-        let next = coming.try_recv().unwrap();
+        let Reported(next) = coming.try_recv().unwrap();
         assert_eq!(next.suppressed, u64::from(1000 - PER_SECOND));
     }
 }

@@ -5,20 +5,24 @@
     reason = "owns the subjects by which credentials are told"
 )]
 
+mod trial;
+
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::{Client, Subscriber};
+use bytes::Bytes;
 use futures::StreamExt as _;
 use lattice_core::provider::CredentialsTaken;
 use lattice_core::subject::ProviderRights;
-use lattice_nats::connection::{Connection, Creds, Login};
+use lattice_nats::connection::{Connection, Creds};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::credentials::Credentials;
 use super::health::{Health, Verdict};
 use super::worker::Worker;
+pub(super) use trial::{SHUT_OUT, Trial};
 
 /// How long a process may take to say that it was told of new credentials.
 const HEARD: Duration = Duration::from_secs(2);
@@ -26,6 +30,8 @@ const HEARD: Duration = Duration::from_secs(2);
 const TAKEN: Duration = Duration::from_secs(12);
 /// How long the host itself tries them, where the process has not said that.
 const LET_IN: Duration = Duration::from_secs(5);
+/// How long a server may take to answer that is there.
+const ROUND: Duration = Duration::from_secs(2);
 /// How long the rights of a link stay that is gone, for answers that are under way.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -45,7 +51,10 @@ pub(super) enum Untaken {
     )]
     Silent,
     /// The server lets nobody in with them, the host neither.
-    #[error("the NATS server refuses them; its log says why")]
+    #[error(
+        "the NATS server refuses them; its log says why; a signing key that was replaced has to \
+         stand in the file of `--nats-account-seed`"
+    )]
     Refused,
     /// The process has not said that it uses them, though it could.
     #[error("it does not say that it is connected with them")]
@@ -86,10 +95,11 @@ impl Worker {
             return;
         }
         let wanted = self.wanted_rights();
-        if let Some((credentials, wanted)) = self.credentials.as_mut().zip(wanted)
-            && *credentials.held() != wanted
-        {
-            credentials.due_in(GRACE);
+        if let Some((credentials, wanted)) = self.credentials.as_mut().zip(wanted) {
+            credentials.note_unneeded(&wanted);
+            if *credentials.held() != wanted {
+                credentials.due_in(GRACE);
+            }
         }
     }
 
@@ -103,32 +113,40 @@ impl Worker {
         Some(credentials.wanted(&links))
     }
 
-    /// What the process should hold, if its links need more than it does. What it needed before stays
-    /// for answers that are under way, where there is room for both.
+    /// What the process should hold, if its links need more than it does. What it needed until a moment
+    /// ago stays for answers that are under way, where there is room for both.
     fn missing_rights(&mut self) -> Option<ProviderRights> {
         let wanted = self.wanted_rights()?;
         let credentials = self.credentials.as_ref()?;
-        let both = credentials.held().with(&wanted);
-        match both != *credentials.held() {
-            false => None,
-            true if credentials.fits(&both) => Some(both),
-            true => Some(wanted),
+        if credentials.held().with(&wanted) == *credentials.held() {
+            return None;
+        }
+        let both = credentials.with_recent(&wanted, GRACE);
+        match credentials.fits(&both) {
+            true => Some(both),
+            false => Some(wanted),
         }
     }
 
     /// Replaces credentials that end soon, or that reach further than they have to. Says why the
     /// process is of no use any more, if it is not.
-    pub(super) fn credentials_due(&mut self) -> Option<&'static str> {
-        let credentials = self.credentials.as_ref()?;
-        if credentials.is_over() {
-            return Some("its NATS credentials have ended");
+    pub(super) async fn credentials_due(&mut self) -> Option<&'static str> {
+        if self.credentials.as_ref()?.is_over() {
+            let is_there = self.is_connected() && answers(&self.deps.nats).await;
+            let ends = self.credentials.as_mut()?.has_to_end(is_there);
+            return ends.then_some("its NATS credentials have ended");
         }
-        if credentials.is_overdue() {
+        if self.credentials.as_ref()?.is_overdue() {
             return Some("it does not take the NATS credentials that fit its links");
         }
+        self.look_at_key().await;
         let wanted = self.wanted_rights()?;
         self.begin_renewal(wanted);
         None
+    }
+
+    fn is_connected(&self) -> bool {
+        self.deps.nats.connection_state() == State::Connected
     }
 
     /// Gives the process new credentials with these rights. What becomes of it is known later, so that
@@ -161,13 +179,10 @@ impl Worker {
             taken: self.subjects.credentials_taken(&xkey),
             serial: new.serial,
             sealed: sealed.ok_or(Untaken::NotMade)?,
-            same: Connection {
-                login: Login::Jwt(Creds {
-                    jwt: new.jwt,
-                    seed: new.seed,
-                }),
-                ..self.deps.rpc.connection()
-            },
+            same: self.as_whom(Creds {
+                jwt: new.jwt,
+                seed: new.seed,
+            }),
         })
     }
 
@@ -176,11 +191,13 @@ impl Worker {
         let Some(Renewal { rights, .. }) = self.renewal.take() else {
             return;
         };
+        let is_connected = self.is_connected();
         let Some(credentials) = &mut self.credentials else {
             return;
         };
         let Err(why) = done else {
             credentials.took(rights);
+            self.trial.forget();
             if self.unrenewed.take().is_some() {
                 let provider = self.slot.id.as_str();
                 tracing::info!(provider, "a provider has taken its new NATS credentials");
@@ -189,7 +206,10 @@ impl Worker {
             return;
         };
         credentials.failed(&rights);
-        let is_away = why == Untaken::Away || self.deps.nats.connection_state() != State::Connected;
+        if matches!(why, Untaken::Unconnected | Untaken::Refused) {
+            credentials.heard();
+        }
+        let is_away = why == Untaken::Away || !is_connected;
         if is_away || why == Untaken::Refused {
             // Another process would fare no better.
             credentials.excuse();
@@ -246,6 +266,18 @@ impl Given {
     }
 }
 
+/// Whether the server answers. That there is a connection says little after the machine has slept: it may
+/// have been gone for long.
+async fn answers(nats: &Client) -> bool {
+    let round = async {
+        let inbox = nats.new_inbox();
+        let mut own = nats.subscribe(inbox.clone()).await.ok()?;
+        nats.publish(inbox, Bytes::new()).await.ok()?;
+        own.next().await
+    };
+    matches!(timeout(ROUND, round).await, Ok(Some(_)))
+}
+
 /// Whether a server lets in who connects so.
 async fn is_let_in(connection: &Connection) -> bool {
     let Ok(prepared) = connection.prepare() else {
@@ -263,4 +295,23 @@ async fn until_taken(taken: &mut Subscriber, serial: u64) -> bool {
         }
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use lattice_nats_box::{Middleman, NatsBox};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_says_nothing_is_not_there_though_the_connection_is() {
+        let server = NatsBox::start().await.unwrap();
+        let middleman = Middleman::before(server.port).await.unwrap();
+        let url = middleman.instead_of(&server.url);
+        let client = async_nats::connect(url).await.unwrap();
+        assert!(answers(&client).await);
+        middleman.delay_answers(10 * ROUND);
+        assert!(!answers(&client).await);
+        assert_eq!(client.connection_state(), State::Connected);
+    }
 }

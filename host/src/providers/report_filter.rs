@@ -19,6 +19,8 @@ pub(super) fn refused(provider: &str, report: CallRefused) -> Option<CallRefused
         host_id: String::new(),
         target_id: provider.to_owned(),
         source_id: report.source_id.as_deref().map(clipped),
+        // Who it was is certain where a host has seen it itself.
+        caller_id: None,
         operation: clipped(&report.operation),
         code: (*code).to_owned(),
         error: clipped(&report.error),

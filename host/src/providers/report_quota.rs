@@ -4,16 +4,14 @@
 //! such reports have ([`report_filter`](super::report_filter)), and so often that others are heard beside it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use async_nats::Subscriber;
 use lattice_core::ComponentId;
 use lattice_core::event::{CallRefused, InvocationFailed};
 use lattice_core::subject::ProviderSubjects;
-use lattice_rpc::throttle::{Reports, Throttled};
+use lattice_rpc::throttle::{Quota, Reports, Throttled};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use super::ProviderDeps;
 use super::failed::FailedCalls;
@@ -34,36 +32,13 @@ pub(super) struct ReportQueue<T> {
     unreadable: AtomicU64,
 }
 
-/// How many reports were taken since when.
-#[derive(Debug)]
-pub(super) struct Quota {
-    since: Instant,
-    taken: u32,
-}
-
-impl Quota {
-    pub(super) fn new() -> Self {
-        let since = Instant::now();
-        Self { since, taken: 0 }
-    }
-
-    /// Whether one more is taken, of which there may be so many in a second.
-    pub(super) fn takes(&mut self, most: u32) -> bool {
-        if self.since.elapsed() >= Duration::from_secs(1) {
-            (self.since, self.taken) = (Instant::now(), 0);
-        }
-        self.taken = self.taken.saturating_add(1);
-        self.taken <= most
-    }
-}
-
 impl<T: Throttled> ReportQueue<T> {
     pub(super) fn new(provider: ComponentId, what: &'static str, queue: mpsc::Sender<T>) -> Self {
         Self {
             provider,
             what,
             reports: Reports::new(queue),
-            quota: Mutex::new(Quota::new()),
+            quota: Mutex::default(),
             unreadable: AtomicU64::new(0),
         }
     }

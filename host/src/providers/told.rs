@@ -40,7 +40,12 @@ impl Worker {
                     self.heard_of(Confidence::Perhaps).await;
                 }
             }
-            Probed::Miss(why) => self.missed(health, &why),
+            Probed::Miss(why) => {
+                self.missed(health, &why);
+                if health.is_silent() {
+                    self.try_its_credentials().await;
+                }
+            }
         }
     }
 
@@ -73,6 +78,8 @@ impl Worker {
 
     fn answered(&mut self, health: &mut Health, response: &HealthCheckResponse) {
         self.started();
+        // Whoever answers is not shut out.
+        self.trial.forget();
         let response = &self.judged(response);
         let verdict = health.answered(response);
         if verdict != Verdict::Status {

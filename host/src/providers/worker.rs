@@ -11,6 +11,7 @@ use lattice_core::provider::LinkReport;
 use lattice_core::reply::message_chain;
 use lattice_core::subject::ProviderSubjects;
 use lattice_rpc::Expected;
+use lattice_rpc::throttle::Quota;
 use lattice_store::ConfigBundle;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
@@ -24,10 +25,10 @@ use super::link_publisher::{LinkPublisher, LinkPublisherDeps};
 use super::listen::{next, subscribe};
 use super::permission;
 use super::probe::{Probe, are_several};
-use super::renew::Renewal;
+use super::renew::{Renewal, SHUT_OUT, Trial};
 use super::report;
 use super::report_filter::unreadable;
-use super::report_quota::{Coming, OfCalls, PER_SECOND, Quota};
+use super::report_quota::{Coming, OfCalls, PER_SECOND};
 use super::resend::{Connects, Given};
 use super::restart::Restarts;
 use super::seal::Sealer;
@@ -59,6 +60,8 @@ pub(crate) struct Worker {
     pub(super) credentials: Option<Credentials>,
     /// That it is being given others.
     pub(super) renewal: Option<Renewal>,
+    /// Whether the server still lets it in, where it does not answer.
+    pub(super) trial: Trial,
     /// Why it goes on with what it had, though it should not.
     pub(super) unrenewed: Option<String>,
     /// Who the process that lives now is to others.
@@ -136,6 +139,7 @@ impl Worker {
             xkey,
             credentials,
             renewal: None,
+            trial: Trial::default(),
             unrenewed: None,
             vouched: None,
             sealer,
@@ -146,7 +150,7 @@ impl Worker {
             restarts,
             announced: Announced::Nothing,
             of_calls,
-            of_links: Quota::new(),
+            of_links: Quota::default(),
             doubtful: false,
             _user: user,
             _expiry: None,
@@ -175,8 +179,10 @@ impl Worker {
         })?;
         // What was on its way was for the process before.
         (self.renewal, self.unrenewed) = (None, None);
+        self.trial.forget();
         self.connects = None;
         self.slot.set_legacy(false);
+        self.look_at_key().await;
         let data = self.host_data().await?;
         let life = Life::begin(&self.deps, &self.program.program, data).await?;
         self.tell_config(&self.config.merged()).await;
@@ -270,7 +276,8 @@ impl Worker {
         let mut silence = pin!(sleep(self.deps.config.silence));
         loop {
             if self.link_publisher.has_to_end() {
-                return self.end_withheld(life).await;
+                // The next is not given it.
+                return self.end_early(life, WITHHELD).await;
             }
             tokio::select! {
                 how = life.ended() => return Ended::Exited(how),
@@ -281,9 +288,21 @@ impl Worker {
                     }
                 }
                 () = Credentials::due(self.credentials.as_ref()), if self.renewal.is_none() => {
-                    if let Some(why) = self.credentials_due() {
-                        life.kill().await;
-                        return Ended::Exited(why.to_owned());
+                    let mut end = None;
+                    let looked = async {
+                        end = self.credentials_due().await;
+                    };
+                    if let Some(wish) = wish_during(&slot, looked).await {
+                        return Ended::Stopped(wish, life);
+                    }
+                    if let Some(why) = end {
+                        return self.end_early(life, why).await;
+                    }
+                }
+                is_shut_out = self.trial.done() => {
+                    // It may have been heard of since.
+                    if is_shut_out && health.is_silent() {
+                        return self.end_early(life, SHUT_OUT).await;
                     }
                 }
                 done = Renewal::done(self.renewal.as_mut()) => {
@@ -312,11 +331,11 @@ impl Worker {
         }
     }
 
-    /// Ends a process that would go on with a link that it may no longer have. The next is not given it.
-    async fn end_withheld(&self, life: Life) -> Ended {
+    /// Ends a process for another to take its place. It may end its calls, as when it is stopped.
+    async fn end_early(&self, life: Life, why: &str) -> Ended {
         let deadline = Instant::now() + self.deps.config.shutdown_delay;
         interrupt(life, &self.slot, deadline).await;
-        Ended::Exited(WITHHELD.to_owned())
+        Ended::Exited(why.to_owned())
     }
 
     fn reported(&mut self, payload: Result<LinkReport, serde_json::Error>) {

@@ -18,6 +18,7 @@ fn signer(patience: Duration) -> Arc<ProviderSigner> {
     Arc::new(ProviderSigner {
         key: Arc::new(SigningKey::generate(KeyKind::Account)),
         account: None,
+        file: None,
         life: Duration::from_secs(3600),
         patience,
         longest_line: ProviderSigner::LONGEST_LINE,
@@ -162,4 +163,52 @@ async fn who_is_given_a_token_that_the_server_refuses_keeps_its_own_and_is_not_e
     let ended = |(name, _): &(String, Value)| name == "provider_exited";
     assert!(!events.drain().await.iter().any(ended));
     assert_eq!(program.starts(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_outlives_its_token_while_nats_is_away() {
+    // Long enough that the process is there before it ends.
+    const LIFE: Duration = Duration::from_secs(15);
+    let mut short = Arc::into_inner(signer(ProviderSigner::PATIENCE)).unwrap();
+    short.life = LIFE;
+    let (mut lattice, _host, _events, program, _health) =
+        healthy(|config| config.provider_signer = Some(Arc::new(short))).await;
+    lattice.nats.stop();
+    // There is nothing to wait for: that the token ends meanwhile is what is tested, with the time in which
+    // the host would tell the process of another.
+    tokio::time::sleep(2 * LIFE).await;
+    assert_eq!(program.starts(), 1);
+    // Nobody can tell it of another token: the next process has one.
+    lattice.nats.restart().await.unwrap();
+    program.host_data(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_hangs_is_not_ended_while_its_credentials_hold() {
+    let (lattice, host, mut events, program, health) = healthy(|config| {
+        config.provider_signer = Some(signer(ProviderSigner::PATIENCE));
+        config.providers.health_interval = Duration::from_millis(200);
+        config.rpc_timeout = Duration::from_millis(200);
+    })
+    .await;
+    let before = logins(&lattice).await;
+    health.abort();
+    events.data("health_check_failed").await;
+    // The host shows the server what the process holds.
+    let mut own = 0;
+    until("a login of somebody else", async || {
+        own += 1;
+        (logins(&lattice).await > before + own).then_some(())
+    })
+    .await;
+    let _health = answer_health(&lattice, json!({"healthy": true})).await;
+    events.data("health_check_passed").await;
+    assert_eq!(program.starts(), 1);
+    assert_eq!(listed(&lattice, &host).await[0]["problem"], Value::Null);
+}
+
+/// How many clients the server has let in so far, this one too.
+async fn logins(lattice: &Lattice) -> u64 {
+    let client = lattice.nats.client().await.unwrap();
+    client.server_info().client_id
 }

@@ -29,7 +29,7 @@ pub use login::{Login, Renewable};
 pub use place::{NatsSystem, Place, login_in};
 use rotation::Look;
 pub use rotation::Rotation;
-pub use system::SystemAuthorities;
+pub use system::{AuthorityFile, SystemAuthorities};
 
 /// How long the connection to one server may take until the next one is tried.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -76,6 +76,8 @@ pub struct Connection {
     pub servers: Vec<String>,
     /// Who connects.
     pub login: Login,
+    /// The account that a credentials file has to be of; that which it is of now when left out.
+    pub account: Option<String>,
     /// How it is encrypted.
     pub tls: Tls,
     /// What the subjects of answers begin with, where that is not `_INBOX`.
@@ -161,7 +163,7 @@ pub struct Prepared {
     inbox: Option<String>,
     /// All authorities in one file, where several are named: the client reads one.
     bundle: Option<Arc<Kept>>,
-    /// Files with the authorities of the system, as far as this process has made them.
+    /// Files with authorities that this process has made: those of the system, or of a text.
     system: Vec<Arc<Kept>>,
     /// What the files were like before they were read.
     looks: Vec<Look>,
@@ -187,7 +189,7 @@ impl Connection {
         let system = system::among(&self.tls.ca_files);
         files::keep(&system);
         let looks = rotation::first_look(&files_of(&login, &self.tls));
-        login.check(None)?;
+        login.check(self.account.as_deref())?;
         files::check(&self.tls)?;
         let bundle = match self.tls.ca_files.len() {
             0 | 1 => None,
@@ -198,7 +200,7 @@ impl Connection {
         };
         Ok(Prepared {
             servers,
-            account: login.account(),
+            account: self.account.clone().or_else(|| login.account()),
             login,
             tls: self.tls.clone(),
             inbox: self.inbox.clone(),
@@ -227,6 +229,12 @@ impl Prepared {
     #[must_use]
     pub fn servers(&self) -> &[ServerAddr] {
         &self.servers
+    }
+
+    /// The account that the credentials file has to stay in, as far as it tells.
+    #[must_use]
+    pub fn account(&self) -> Option<&str> {
+        self.account.as_deref()
     }
 
     /// The options of the client, for its name and events to be added. A connection that is lost
@@ -321,6 +329,7 @@ fn pause(attempt: usize) -> Duration {
 mod tests {
     use std::sync::atomic::Ordering;
 
+    use lattice_core::provider::SecretText;
     use lattice_nats_box::{Authority, NatsBox, NatsBoxOptions};
     use tokio::time::{sleep, timeout};
 
@@ -334,24 +343,31 @@ mod tests {
             ..NatsBoxOptions::default()
         });
         let server = server.await.unwrap();
-        let mut connection = Connection {
-            servers: vec![server.url.clone()],
-            ..Connection::default()
-        };
-        connection.tls.ca_files = vec![other.path("ca.pem"), authority.path("ca.pem")];
-        let prepared = connection.prepare().unwrap();
-        let connecting = prepared.options().connect(prepared.servers());
-        let client = connecting.await.unwrap();
-        std::fs::remove_file(prepared.bundle.as_ref().unwrap().path()).unwrap();
-        let connects = || client.statistics().connects.load(Ordering::Relaxed);
-        let before = connects();
-        client.force_reconnect().await.unwrap();
-        let again = async {
-            while connects() == before {
-                sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(Duration::from_secs(20), again).await.unwrap();
+        let pem = std::fs::read_to_string(authority.path("ca.pem")).unwrap();
+        // Of a text, and several in one.
+        let text = AuthorityFile::write(&SecretText::new(pem)).unwrap();
+        let several = vec![other.path("ca.pem"), authority.path("ca.pem")];
+        for ca_files in [vec![text.path().to_owned()], several] {
+            let mut connection = Connection {
+                servers: vec![server.url.clone()],
+                ..Connection::default()
+            };
+            connection.tls.ca_files = ca_files;
+            let prepared = connection.prepare().unwrap();
+            let connecting = prepared.options().connect(prepared.servers());
+            let client = connecting.await.unwrap();
+            let bundle = prepared.bundle.as_ref().map(|kept| kept.path());
+            std::fs::remove_file(bundle.unwrap_or(text.path())).unwrap();
+            let connects = || client.statistics().connects.load(Ordering::Relaxed);
+            let before = connects();
+            client.force_reconnect().await.unwrap();
+            let again = async {
+                while connects() == before {
+                    sleep(Duration::from_millis(20)).await;
+                }
+            };
+            timeout(Duration::from_secs(20), again).await.unwrap();
+        }
     }
 
     #[test]

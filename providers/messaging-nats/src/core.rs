@@ -11,6 +11,7 @@ use async_nats::{SubscribeError, Subscriber, UnsubscribeError};
 use futures::StreamExt as _;
 use lattice_provider_sdk::Shared;
 use lattice_provider_sdk::messaging::{Deliverer, Intake, Tasks, Verdict};
+use lattice_provider_sdk::nats::SubscriptionWatch;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Cluster;
@@ -18,15 +19,17 @@ use crate::settings::Subscription;
 use crate::{dead_letters, message};
 
 /// Hands what arrives on a subject to the component, from when `turn` is cancelled until the link goes
-/// away; what has arrived by then is handed over as far as there is time.
+/// away; what has arrived by then is handed over as far as there is time. Returns what tells whether the
+/// server refuses the subscription.
 pub(crate) async fn begin(
     cluster: &Arc<Shared<Cluster>>,
     deliverer: &Deliverer,
     subscription: &Subscription,
     intake: &Intake,
     turn: &CancellationToken,
-) -> Result<(), SubscribeError> {
+) -> Result<SubscriptionWatch, SubscribeError> {
     let Subscription { subject, group } = subscription;
+    let watch = SubscriptionWatch::begin(&cluster.nats, subject, group);
     let subscriber = cluster.nats.queue_subscribe(subject.clone(), group.clone());
     let mut subscriber = subscriber.await?;
     let (cluster, deliverer) = (Arc::clone(cluster), deliverer.clone());
@@ -50,7 +53,7 @@ pub(crate) async fn begin(
         }
         take(&mut subscriber, &cluster, &deliverer, &tasks).await;
     });
-    Ok(())
+    Ok(watch)
 }
 
 /// Has no more sent; what has come can still be read. Without a connection nothing is on its way that

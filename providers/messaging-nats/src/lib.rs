@@ -19,6 +19,10 @@
 //! reads only later, is lost: at a high rate, what comes in the time to the server and back. A dead letter
 //! that the link itself hears, and that fails too, is in the log alone.
 //!
+//! A link of which the server refuses a subscription, now or later, has failed and says so; its other
+//! subscriptions work. Not so where the provider runs inside a host and the link uses the lattice's own NATS:
+//! what the server says on the connection of the host is in the log of the host alone.
+//!
 //! # JetStream
 //!
 //! With a `stream` (or `consumers`) messages are kept until the handler has returned without an

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lattice_core::StringMap;
 use lattice_provider_sdk::messaging::{self, Defaults, Deliverer, DeliveryRules, Intake};
-use lattice_provider_sdk::nats::NatsError;
+use lattice_provider_sdk::nats::{NatsError, SubscriptionWatch, subscriptions_known};
 use lattice_provider_sdk::{
     Backends, ConfigChange, Features, LinkError, LinkKey, LinkRole, Provider, ProviderLink,
     Session, Settings, Shared, Sharing, StartError, async_trait, chain,
@@ -52,6 +52,8 @@ struct Told {
     /// Whether all of them are kept in streams.
     is_stored: bool,
     subscriptions: Vec<Subscription>,
+    /// What the server makes of these.
+    watches: Vec<SubscriptionWatch>,
     intake: Intake,
 }
 
@@ -122,6 +124,7 @@ impl MessagingNats {
             troubles: Vec::new(),
             is_stored: source.subscriptions.is_empty() && !source.consumers.is_empty(),
             subscriptions: source.subscriptions.clone(),
+            watches: Vec::new(),
             intake: Intake::new(),
         };
         for consumer in source.consumers {
@@ -138,7 +141,11 @@ impl MessagingNats {
         let deliverer = Deliverer::new(&self.session, link, fleeting, &told.intake);
         for subscription in &source.subscriptions {
             let begun = core::begin(&cluster, &deliverer, subscription, &told.intake, turn).await;
-            begun.map_err(|e| LinkError::unavailable(chain(&e)))?;
+            let watch = begun.map_err(|e| LinkError::unavailable(chain(&e)))?;
+            told.watches.push(watch);
+        }
+        if !told.watches.is_empty() {
+            subscriptions_known(&cluster.nats).await;
         }
         Ok(told)
     }
@@ -179,6 +186,9 @@ impl MessagingNats {
 #[async_trait]
 impl Provider for MessagingNats {
     const NAME: &'static str = "messaging-nats";
+
+    /// One of which the server refuses a subscription is not ready.
+    const LOOKS_AT_ONCE: bool = true;
 
     async fn start(session: Session) -> Result<Arc<Self>, StartError> {
         let brokers = Arc::new(Backends::new());
@@ -350,10 +360,19 @@ impl Told {
         !self.troubles.is_empty()
     }
 
+    /// What the server refuses: its component is told of the rest.
+    fn refusal(&self) -> Option<String> {
+        let refused = self.watches.iter().find(|watch| watch.is_refused())?;
+        let subject = refused.subject();
+        Some(format!(
+            "the NATS server refuses the subscription to `{subject}`; its user there needs the right to it"
+        ))
+    }
+
     fn trouble(&self) -> Option<String> {
-        self.troubles
-            .iter()
-            .find_map(|trouble| trouble.lock().clone())
+        let mut troubles = self.troubles.iter();
+        let trouble = || troubles.find_map(|trouble| trouble.lock().clone());
+        self.refusal().or_else(trouble)
     }
 }
 

@@ -11,7 +11,7 @@ mod support;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_nats::{Client, Subscriber};
+use async_nats::{Client, ConnectOptions, Subscriber};
 use futures::StreamExt as _;
 use lattice_nats_box::{NatsBox, NatsBoxOptions, free_port};
 use messaging_nats::MessagingNats;
@@ -440,6 +440,33 @@ async fn a_refused_login_fails_the_link_and_a_good_one_is_ready() {
     lattice.ready().await;
     let answer = asker.request("a", b"?", 5000).await.unwrap();
     assert_eq!(answer.text(), "pong");
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_refused_fails_the_link() {
+    let users = "authorization { users: [ { user: shop, password: open, permissions: \
+                 { subscribe: [\"a\", \"_INBOX.>\"] } } ] }";
+    let options = NatsBoxOptions {
+        extra_config: users.into(),
+        ..NatsBoxOptions::default()
+    };
+    let other = NatsBox::start_with(options).await.unwrap();
+    let mut lattice = lattice().await;
+    let mut heard = lattice.handler("listener", |_| Said::Done).await;
+    let url = format!("nats://shop:open@127.0.0.1:{}", other.port);
+    let cluster = ("cluster_uris", &*url);
+    let wanted = ("subscriptions", "a,orders.>");
+    lattice.source("listener", &[cluster, wanted]).await;
+    let reason = lattice.failed().await;
+    assert!(reason.contains("`orders.>`"), "{reason}");
+    // What is allowed comes all the same.
+    let user = ConnectOptions::with_user_and_password("shop".into(), "open".into());
+    let publisher = user.connect(&other.url).await.unwrap();
+    publisher.publish("a", "1".into()).await.unwrap();
+    assert_eq!(heard.next().await.text(), "1");
+    let allowed = ("subscriptions", "a");
+    lattice.source("listener", &[cluster, allowed]).await;
+    lattice.ready().await;
 }
 
 #[tokio::test]

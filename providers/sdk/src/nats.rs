@@ -3,7 +3,9 @@
 mod backend;
 pub mod ledger;
 mod link;
+mod refusals;
 
+use std::mem::discriminant;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +13,21 @@ use std::time::Duration;
 use async_nats::{ConnectOptions, Event};
 use lattice_core::provider::{BusTls, HostData, SecretText};
 use lattice_nats::connection::{
-    ClientCert, Connection, ConnectionError, Creds, Login, Prepared, Renewable, Tls, addresses,
+    ClientCert, Connection, ConnectionError, Creds, Login, Prepared, Renewable, Tls, TlsError,
+    addresses,
 };
 
 use lattice_rpc::{BulkClient, BulkConnection};
 
+use crate::complaint;
 use crate::error::{BoxError, RunError};
+use refusals::Refusals;
 
 pub use backend::{BackendSettings, NatsBackend};
 pub use lattice_nats::connection::Rotation;
 pub use ledger::Ledger;
 pub use link::LinkServer;
+pub use refusals::{SubscriptionWatch, subscriptions_known};
 
 /// How often an idle connection is checked; a server that is silently gone is noticed after two.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -43,6 +49,8 @@ pub struct NatsSettings {
     pub token: SecretText,
     /// A credentials file, read at every connect; it goes before the others.
     pub creds_file: Option<PathBuf>,
+    /// The account that this file has to be of; that which it is of at first when left out.
+    pub account: Option<String>,
     /// A file with further certificates to trust; its use requires TLS.
     pub ca_file: Option<PathBuf>,
     /// How the connection is encrypted.
@@ -68,6 +76,7 @@ impl NatsSettings {
             seed: data.lattice_rpc_user_seed.clone(),
             token: bus.token,
             creds_file: bus.creds_file.map(PathBuf::from),
+            account: bus.account,
             ca_file: None,
             tls: tls(bus.tls),
             inbox: bus.inbox,
@@ -89,6 +98,7 @@ impl NatsSettings {
         Ok(Connection {
             servers: addresses(&self.url),
             login,
+            account: self.account.clone(),
             tls,
             inbox: self.inbox.clone(),
         })
@@ -125,7 +135,7 @@ pub enum NatsError {
     },
     /// The certificates to trust could not be kept.
     #[error("could not write `tls_ca` to a file")]
-    Authority(#[source] std::io::Error),
+    Authority(#[source] TlsError),
     /// The provider's own credentials are for its links and nothing else.
     #[error(
         "the lattice's NATS cannot be the backend: this process has credentials of its own, which \
@@ -267,7 +277,10 @@ async fn open(
     let shown = connection.shown();
     let label: Arc<str> = Arc::from(shown.as_str());
     let options = prepared.options().name(name).ping_interval(PING_INTERVAL);
+    let refusals = Arc::<Refusals>::default();
+    let heard = Arc::clone(&refusals);
     let options = adjust(options).event_callback(move |event| {
+        heard.hear(&event);
         let url = Arc::clone(&label);
         async move { log(&url, &event) }
     });
@@ -275,6 +288,7 @@ async fn open(
         .connect(prepared.servers())
         .await
         .map_err(|source| NatsError::Connect { url: shown, source })?;
+    refusals.belong_to(&client);
     Ok(Connected {
         rotation: prepared.rotation(&client),
         client,
@@ -286,8 +300,42 @@ fn log(url: &str, event: &Event) {
         Event::Connected => tracing::debug!(url, "connected to NATS"),
         Event::Disconnected => tracing::warn!(url, "lost the connection to NATS, connecting again"),
         Event::SlowConsumer(_) | Event::ClientError(_) | Event::ServerError(_) => {
-            tracing::warn!(url, %event, "NATS reports a problem");
+            if let Some((event, untold)) = news(url, event) {
+                tracing::warn!(url, event, untold, "NATS reports a problem");
+            }
         }
         _ => tracing::debug!(url, %event, "NATS connection"),
+    }
+}
+
+/// What is told of a problem, and how many of its kind were not. Whoever publishes can bring about as many
+/// as they like.
+fn news(url: &str, event: &Event) -> Option<(String, u64)> {
+    let untold = complaint::turn(&(url, discriminant(event)))?;
+    Some((complaint::clipped(event), untold))
+}
+
+#[cfg(test)]
+mod tests {
+    use async_nats::ServerError;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_anybody_can_cause_fills_no_log() {
+        let refused = |subject: &str| {
+            let said = format!(r#"Permissions Violation for Publish to "{subject}""#);
+            Event::ServerError(ServerError::Other(said))
+        };
+        let told = |event: Event| news("nats://full:4222", &event);
+        let (text, _) = told(refused(&"a".repeat(60_000))).unwrap();
+        assert!(text.len() < 1000);
+        // Each kind on its own.
+        assert!(told(Event::SlowConsumer(1)).is_some());
+        for number in 0..1000 {
+            let subject = format!("a.{number}");
+            assert!(told(refused(&subject)).is_none());
+            assert!(told(Event::SlowConsumer(number)).is_none());
+        }
     }
 }

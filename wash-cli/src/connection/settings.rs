@@ -140,6 +140,7 @@ impl Settings {
         Connection {
             servers,
             login: self.login.clone(),
+            account: None,
             tls: self.tls.clone(),
             inbox: None,
         }

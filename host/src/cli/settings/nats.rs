@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_claims::{KeyKind, PublicKey};
+use lattice_claims::{KeyKind, PublicKey, SigningKey};
 use lattice_nats::connection::options::Given;
 use lattice_nats::connection::{ConnectionError, SystemAuthorities, Tls};
 
@@ -66,11 +66,12 @@ fn connection(own: Given, common: &Given, trusted: &Trusted) -> Result<NatsConfi
     };
     let usual = NatsConfig::default();
     let host = own.host.or_else(|| common.host.clone());
-    let config = NatsConfig {
+    let mut config = NatsConfig {
         host: host.unwrap_or(usual.host),
         port: own.port.or(common.port).unwrap_or(usual.port),
         servers,
         login,
+        account: None,
         tls: Tls {
             required: own.tls.or(common.tls).unwrap_or_default(),
             first: own.tls_first.or(common.tls_first).unwrap_or_default(),
@@ -80,7 +81,8 @@ fn connection(own: Given, common: &Given, trusted: &Trusted) -> Result<NatsConfi
         system: trusted.system.clone(),
     };
     // What is wrong is said before anything starts.
-    config.connection().prepare()?;
+    let prepared = config.connection().prepare()?;
+    config.account = prepared.account().map(str::to_owned);
     Ok(config)
 }
 
@@ -105,9 +107,39 @@ pub(super) fn signer(args: &NatsArgs) -> Result<Option<Arc<ProviderSigner>>, Set
     let account = account.transpose()?;
     Ok(Some(Arc::new(ProviderSigner {
         account: account.filter(|account| *account != key.public_key()),
+        file: file_of(given),
         key: Arc::new(key),
         life: Duration::from_secs(args.provider_credentials_seconds),
         patience: ProviderSigner::PATIENCE,
         longest_line: usize::try_from(args.nats_max_control_line).unwrap_or(usize::MAX),
     })))
+}
+
+/// The file that a seed was read from, where it was not given as it is, and where it can be read again: a
+/// pipe gives what is in it once. Around either stand the same blanks and quotes as [`seeds::key`] leaves
+/// aside.
+fn file_of(given: &str) -> Option<PathBuf> {
+    let given = given.trim().trim_matches(['"', '\'']).trim();
+    if SigningKey::from_seed(given).is_ok() {
+        return None;
+    }
+    let is_file = std::fs::metadata(given).is_ok_and(|found| found.is_file());
+    is_file.then(|| PathBuf::from(given))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_read_again_from_a_file_and_from_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("signing.nk");
+        std::fs::write(&path, "").unwrap();
+        let quoted = format!("\"{}\"\n", path.display());
+        assert_eq!(file_of(&quoted), Some(path));
+        assert_eq!(file_of("/dev/null"), None);
+        let seed = SigningKey::generate(KeyKind::Account).seed();
+        assert_eq!(file_of(seed.expose()), None);
+    }
 }

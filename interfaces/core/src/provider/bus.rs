@@ -18,6 +18,9 @@ pub struct BusData {
     /// The path of a credentials file, to be read at every connect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creds_file: Option<String>,
+    /// The account that this file has to be of; that which it is of at the start when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
     /// How the connection is encrypted.
     #[serde(skip_serializing_if = "BusTls::is_default")]
     pub tls: BusTls,

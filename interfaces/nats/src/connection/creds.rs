@@ -56,7 +56,7 @@ impl Creds {
     ///
     /// As of [`Creds::read`], and [`ConnectionError::OtherAccount`]: whoever goes on in another account hears
     /// nobody of those that it was among, and takes others for them.
-    pub(super) fn read_again(path: &Path, account: Option<&str>) -> Result<Self, ConnectionError> {
+    pub fn read_again(path: &Path, account: Option<&str>) -> Result<Self, ConnectionError> {
         let creds = Self::read(path)?;
         match (account, creds.account()) {
             (Some(before), Some(now)) if before != now => Err(ConnectionError::OtherAccount {

@@ -1,4 +1,5 @@
-//! The authorities that the system trusts, as a file: the client takes either these or files.
+//! Authorities that are no files, as files: those that the system trusts, of which the client takes either
+//! these or files, and those that somebody says as text.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -7,14 +8,44 @@ use async_nats::rustls::RootCertStore;
 use async_nats::rustls::pki_types::CertificateDer;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use lattice_core::provider::SecretText;
 
 use super::TlsError;
 use super::files::Kept;
 
-/// The system's authorities in a file among the temporary ones, which is gone with the last copy of
-/// this. Connections that name the file put it back when somebody has cleaned it away.
+/// Authorities in a file among the temporary ones, which is gone with the last copy of this and the last
+/// connection that names it. These put it back when somebody has cleaned it away.
 #[derive(Debug, Clone)]
-pub struct SystemAuthorities(Arc<Kept>);
+pub struct AuthorityFile(Arc<Kept>);
+
+impl AuthorityFile {
+    /// Writes a PEM text to a file.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it cannot be written.
+    pub fn write(pem: &SecretText) -> Result<Self, TlsError> {
+        Self::keep("lattice-ca-", pem.expose().as_bytes().to_vec())
+    }
+
+    fn keep(prefix: &str, pem: Vec<u8>) -> Result<Self, TlsError> {
+        let kept = Arc::new(Kept::new(prefix, pem)?);
+        let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
+        files.retain(|file| file.strong_count() > 0);
+        files.push(Arc::downgrade(&kept));
+        Ok(Self(kept))
+    }
+
+    /// Where they are.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+/// The system's authorities in such a file.
+#[derive(Debug, Clone)]
+pub struct SystemAuthorities(AuthorityFile);
 
 /// The files of this process, for connections to find those that they name.
 static FILES: Mutex<Vec<Weak<Kept>>> = Mutex::new(Vec::new());
@@ -36,11 +67,8 @@ impl SystemAuthorities {
         if text.is_empty() {
             return Ok(None);
         }
-        let kept = Arc::new(Kept::new("lattice-system-ca-", text.into_bytes())?);
-        let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
-        files.retain(|file| file.strong_count() > 0);
-        files.push(Arc::downgrade(&kept));
-        Ok(Some(Self(kept)))
+        let file = AuthorityFile::keep("lattice-system-ca-", text.into_bytes())?;
+        Ok(Some(Self(file)))
     }
 
     /// Where they are.

@@ -1,6 +1,5 @@
 //! NATS as the backend of links: where it is, by what a link says.
 
-use std::io::Write as _;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,8 +8,7 @@ use async_nats::connection::State;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::ContextBuilder;
 use lattice_core::provider::SecretText;
-use lattice_nats::connection::{NatsSystem, Place, login_in};
-use tempfile::NamedTempFile;
+use lattice_nats::connection::{AuthorityFile, NatsSystem, Place, login_in};
 
 use super::{BACKEND_PING_INTERVAL, LinkServer, NatsError, NatsSettings, Rotation, connect_with};
 use crate::session::Session;
@@ -124,8 +122,6 @@ fn is_domain(text: &str) -> bool {
 pub struct NatsBackend {
     nats: async_nats::Client,
     jetstream: Context,
-    /// Read again whenever the connection is made again.
-    _authority: Option<NamedTempFile>,
     /// Connects again when files that the link names change.
     _rotation: Option<Rotation>,
 }
@@ -150,15 +146,16 @@ impl NatsBackend {
         session: &Session,
         adjust: impl FnOnce(ConnectOptions) -> ConnectOptions,
     ) -> Result<Self, NatsError> {
-        let (mut authority, mut rotation) = (None, None);
+        let mut rotation = None;
         let nats = match &settings.server {
             None => session.nats_as_backend()?.clone(),
             Some(server) => {
                 let mut server = server.clone();
-                if let Some(pem) = &settings.authority {
-                    let file = keep(pem.expose()).map_err(NatsError::Authority)?;
+                let authority = settings.authority.as_ref().map(AuthorityFile::write);
+                // The connection keeps it from then on.
+                let authority = authority.transpose().map_err(NatsError::Authority)?;
+                if let Some(file) = &authority {
                     server.ca_file = Some(file.path().to_path_buf());
-                    authority = Some(file);
                 }
                 let adjust =
                     |options: ConnectOptions| adjust(options.ping_interval(BACKEND_PING_INTERVAL));
@@ -168,7 +165,6 @@ impl NatsBackend {
             }
         };
         Ok(Self {
-            _authority: authority,
             _rotation: rotation,
             ..Self::on(nats, settings.domain.as_deref())
         })
@@ -185,7 +181,6 @@ impl NatsBackend {
         Self {
             jetstream: jetstream.build(nats.clone()),
             nats,
-            _authority: None,
             _rotation: None,
         }
     }
@@ -238,13 +233,6 @@ impl NatsBackend {
     pub fn is_connected(&self) -> bool {
         self.nats.connection_state() == State::Connected
     }
-}
-
-fn keep(pem: &str) -> std::io::Result<NamedTempFile> {
-    let mut file = NamedTempFile::with_prefix("lattice-ca-")?;
-    file.write_all(pem.as_bytes())?;
-    file.flush()?;
-    Ok(file)
 }
 
 #[cfg(test)]
