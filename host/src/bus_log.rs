@@ -2,55 +2,60 @@
 //! who tried, and that is no witness.
 //!
 //! The log is followed from its present end, also when it is begun anew. What it says of a line is
-//! bounded, and so is how much of it is told ([`throttle`](lattice_rpc::throttle)). Of several hosts that read one
+//! bounded, and so is how much of it is told ([`telling`]). Of several hosts that read one
 //! log, one tells, and where that has ended another goes on from there ([`shared`]).
 
 mod follow;
 mod line;
 mod shared;
+mod telling;
+mod what;
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use lattice_core::event::{BusRefused, Event};
 use lattice_core::{ComponentId, HostId, LatticeName};
-use lattice_rpc::throttle::{Reports, Throttled, forward_throttled};
+use lattice_rpc::throttle::Throttled;
 use parking_lot::RwLock;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::events::Events;
 use follow::Log;
 use shared::{Folder, NOTED_AGAIN, Turn};
+use telling::{Telling, joined};
+pub(crate) use what::Known;
 
-/// How many groups of subjects are told apart for each user.
+/// How many groups of subjects are told apart of what a host is refused itself.
 const GROUPS: u64 = 16;
-/// How many reports may wait.
-const WAITING: usize = 256;
+/// What puts subjects in groups, so that nobody can tell which is in which.
+static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-/// What one user is refused is told together, but for a few groups of subjects: whoever tries many
-/// is not to hide what others are refused.
+/// What a host is refused itself, as the server tells it.
 #[derive(Debug)]
 pub(crate) struct Report(pub(crate) BusRefused);
 
 impl Throttled for Report {
-    type Kind = (Option<String>, String, u64);
+    type Kind = (String, u64);
 
     fn kind(&self) -> Self::Kind {
         let Self(refused) = self;
-        let mut hasher = DefaultHasher::new();
-        refused.subject.hash(&mut hasher);
-        let group = hasher.finish() % GROUPS;
-        (refused.user.clone(), refused.action.clone(), group)
+        let group = KEYS.hash_one(&refused.subject) % GROUPS;
+        (refused.action.clone(), group)
     }
 
     fn suppressed(&mut self) -> &mut u64 {
         &mut self.0.suppressed
+    }
+
+    fn join(self, later: Self) -> Self {
+        Self(joined(self.0, later.0))
     }
 }
 
@@ -58,23 +63,22 @@ impl Throttled for Report {
 #[derive(Debug)]
 pub(crate) struct BusLog {
     _reading: AbortOnDropHandle<()>,
-    _telling: AbortOnDropHandle<()>,
 }
 
 impl BusLog {
-    /// Begins at the end of the log. `users` says whose user it is that the server names.
+    /// Begins at the end of the log. `users` says whose user it is that the server names, and `known` what
+    /// the lattice has.
     pub(crate) async fn start(
         path: PathBuf,
         host: HostId,
         events: Arc<Events>,
         users: Arc<Users>,
+        known: Known,
     ) -> io::Result<Self> {
         let turn = Turn::new(users.folder.clone());
         let log = Log::open(path).await?;
         let noting = Arc::clone(&users);
-        let (reports, coming) = mpsc::channel(WAITING);
-        let reports = Reports::new(reports);
-        let tell = move |Report(refused): Report| {
+        let tell = move |refused: BusRefused| {
             let provider_id = refused.user.as_deref().and_then(|user| users.whose(user));
             let refused = BusRefused {
                 host_id: host.as_str().to_owned(),
@@ -86,23 +90,24 @@ impl BusLog {
                 provider = refused.provider_id,
                 action = refused.action,
                 subject = refused.subject,
+                also = ?refused.also,
                 suppressed = refused.suppressed,
                 "the NATS server refused a subject"
             );
             events.publish(Event::BusRefused(refused));
         };
-        let pass_on = move |line: &str| {
-            // One who floods the log is told of by what there is room for, and by the number.
-            if let Some(refused) = line::read(line) {
-                reports.send(Report(refused));
-            }
-        };
+        let telling = Arc::new(Telling::new(known, tell));
+        let read = Arc::clone(&telling);
+        let take = move |line: &str| read.take(line);
         let reading = async move {
-            tokio::join!(log.follow(turn, pass_on), noting.note_again());
+            tokio::join!(
+                log.follow(turn, take),
+                telling.sweep_on(),
+                noting.note_again()
+            );
         };
         Ok(Self {
             _reading: AbortOnDropHandle::new(tokio::spawn(reading)),
-            _telling: AbortOnDropHandle::new(tokio::spawn(forward_throttled(coming, tell))),
         })
     }
 }
@@ -166,6 +171,12 @@ impl Users {
                 folder.note(key, &owner.provider);
             }
         }
+    }
+
+    /// Whether a provider has a user of this host.
+    pub(crate) fn has(&self, provider: &ComponentId) -> bool {
+        let users = self.by_key.read();
+        users.values().any(|owner| owner.provider == *provider)
     }
 
     /// The provider whose user ends the text that the server names it by, `…/jwt:KEY` or `KEY`.

@@ -24,7 +24,7 @@ pub(crate) fn start(
         let mut memory = MemoryWatch::new();
         loop {
             ticks.tick().await;
-            let full = inventory.full();
+            let full = inventory.heartbeat();
             let high = memory.look(&full.host_id, || inventory.providers.inside());
             if let Some(high) = high {
                 events.publish(Event::HostMemoryHigh(high));

@@ -101,6 +101,8 @@ pub struct Host {
     _failures: Arc<Failures>,
     _refusals: Refusals,
     _deaths: AbortOnDropHandle<()>,
+    /// Hears whether other hosts are strict.
+    _strict: Option<AbortOnDropHandle<()>>,
     _bus_log: Option<BusLog>,
     _bus_errors: Arc<BusErrors>,
     _gate: Option<WatchedThreads>,

@@ -9,6 +9,7 @@ use crate::identity::{Identity, VERSION};
 use crate::labels::Labels;
 use crate::links::LinkTable;
 use crate::providers::Providers;
+use crate::strict::StrictProof;
 
 /// Puts together what the owners of the host's parts tell.
 #[derive(Debug)]
@@ -21,6 +22,9 @@ pub(crate) struct Inventory {
     pub(crate) ctl_url: String,
     pub(crate) rpc_url: String,
     pub(crate) js_domain: Option<String>,
+    /// Whether it lets in no legacy peer, and what shows that to others.
+    pub(crate) strict: bool,
+    pub(crate) strict_proof: Option<StrictProof>,
 }
 
 impl Inventory {
@@ -46,6 +50,16 @@ impl Inventory {
             uptime_human: self.identity.uptime_human(),
             uptime_seconds: self.identity.uptime().as_secs(),
             roads: Vec::new(),
+            strict: self.strict,
+            strict_proof: None,
+        }
+    }
+
+    /// The same for all who listen.
+    pub(crate) fn heartbeat(&self) -> HostInventory {
+        HostInventory {
+            strict_proof: self.strict_proof.as_ref().and_then(StrictProof::token),
+            ..self.full()
         }
     }
 
@@ -62,6 +76,7 @@ impl Inventory {
             uptime_human: Some(self.identity.uptime_human()),
             uptime_seconds: self.identity.uptime().as_secs(),
             version: Some(VERSION.to_owned()),
+            strict: self.strict,
         }
     }
 }

@@ -35,6 +35,7 @@ mod refusals;
 mod registries;
 mod router;
 mod shared_code;
+mod strict;
 mod sync;
 mod threads;
 mod trust;

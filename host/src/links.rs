@@ -80,6 +80,12 @@ impl Route {
         }
     }
 
+    /// Whether calls may be made with values as they are. Those that go to any server do not stay in
+    /// the process, and rules are kept in one way only, where calls are as they stand on the wire.
+    pub(crate) fn may_pass_values(&self) -> bool {
+        self.gate.is_none() && self.locality != Locality::Spread
+    }
+
     /// A call of a function of the target, to be done by `deadline`.
     pub(crate) fn call(&self, instance: &str, function: &str, deadline: Instant) -> Invocation {
         let known = self.calls.read();
@@ -91,6 +97,7 @@ impl Route {
         let subject = self.prefix.invocation(instance, function);
         let call = Invocation::new(subject, deadline)
             .source(self.source.as_str())
+            .of_function(function)
             .link_name(&self.link_name)
             .locality(self.locality)
             .roads(Arc::clone(&self.roads));
@@ -189,6 +196,11 @@ impl LinkTable {
     /// The entities with links.
     pub(crate) fn sources(&self) -> Vec<ComponentId> {
         self.sources.read().keys().cloned().collect()
+    }
+
+    /// Whether an entity has links.
+    pub(crate) fn has(&self, id: &ComponentId) -> bool {
+        self.sources.read().contains_key(id)
     }
 
     /// The record of an entity, for a store that was lost.

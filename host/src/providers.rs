@@ -35,7 +35,7 @@ use std::time::Duration;
 use async_nats::Client;
 use futures::future::join_all;
 use lattice_claims::CurveKey;
-use lattice_core::event::{CallRefused, InvocationFailed};
+use lattice_core::event::InvocationFailed;
 use lattice_core::host::ProviderDescription;
 use lattice_core::provider::HostData;
 use lattice_core::road::RoadReport;
@@ -55,6 +55,7 @@ use crate::config::{NatsConfig, ProviderConfig, ProviderSigner};
 use crate::events::Events;
 use crate::identity::Identity;
 use crate::links::LinkTable;
+use crate::refusals::Reported;
 use crate::trust::Trust;
 use crate::trust::secrets::Secrets;
 use crate::vouch::Voucher;
@@ -91,7 +92,7 @@ pub(crate) struct ProviderDeps {
     /// Vouches for those that are started.
     pub(crate) voucher: Arc<Voucher>,
     /// Where goes what they report of calls that they refused.
-    pub(crate) refusals: mpsc::Sender<CallRefused>,
+    pub(crate) refusals: mpsc::Sender<Reported>,
     /// And of calls of their own that failed.
     pub(crate) failures: mpsc::Sender<InvocationFailed>,
     pub(crate) config: ProviderConfig,

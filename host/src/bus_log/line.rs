@@ -1,9 +1,9 @@
 //! Lines of the log of a NATS server. Most of what stands in them comes from clients.
 
 use lattice_core::event::BusRefused;
-use lattice_core::text::clipped;
+use lattice_core::text::clipped_bytes;
 
-/// How much of a name is told: clients choose them, and may make them as long as a line of the server.
+/// How many bytes of a name are told: clients choose them, and may make them as long as a line of the server.
 const SHOWN: usize = 256;
 
 /// What a line of the log says of a refusal, if it is about one.
@@ -31,7 +31,7 @@ pub(crate) fn read(line: &str) -> Option<BusRefused> {
             (last_quoted(user), subject)
         }
     };
-    let some = |text: &str| clipped(text, SHOWN);
+    let some = |text: &str| clipped_bytes(text, SHOWN).to_owned();
     Some(BusRefused {
         user: user.map(some),
         action: action.to_owned(),
@@ -93,6 +93,11 @@ mod tests {
             "s".repeat(20_000)
         );
         assert_eq!(told(&long), all("a", "publish", &"s".repeat(SHOWN)));
+        let wide = format!(
+            r#" - "a" - Publish Violation - Subject "{}""#,
+            "ß".repeat(20_000)
+        );
+        assert_eq!(told(&wide), all("a", "publish", &"ß".repeat(SHOWN / 2)));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use lattice_claims::{BuiltinIssuer, KeyError};
 use lattice_control::{ClientConfig, Server, ServerConfig, ServerHandle};
+use lattice_core::ComponentId;
 use lattice_core::event::{Event, HostStarted};
 use lattice_core::provider::HostData;
 use lattice_rpc::{Gate, PeerConfig, Switchboard, WatchedThreads};
@@ -19,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Host, StartHostError, StopRequest};
 use crate::admin::Admin;
 use crate::artifact::Images;
-use crate::bus_log::BusLog;
+use crate::bus_log::{BusLog, Known};
 use crate::components::{ComponentDeps, Components, Drains, OldHosts};
 use crate::config::HostConfig;
 use crate::control::HostApi;
@@ -31,9 +32,10 @@ use crate::providers::{LinkStates, ProviderDeps, Providers, Spawner};
 use crate::registries::Registries;
 use crate::router::Router;
 use crate::shared_code::SharedCode;
+use crate::strict::StrictProof;
 use crate::sync::Unwritten;
 use crate::threads::{self, LongCalls};
-use crate::{deaths, heartbeat, sync};
+use crate::{deaths, heartbeat, strict, sync};
 use common::{Common, common};
 
 /// How long a new host waits until it is known to be there.
@@ -61,6 +63,7 @@ struct Held {
     shared_code: Option<Arc<SharedCode>>,
     sync: AbortOnDropHandle<()>,
     deaths: AbortOnDropHandle<()>,
+    strict: Option<AbortOnDropHandle<()>>,
     bus_log: Option<BusLog>,
     long_calls: LongCalls,
 }
@@ -77,6 +80,7 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
     let owners = owners(&common, runtime, &long_calls, local)?;
     let doors = doors(&common, &owners.inventory, &long_calls, unwritten).await?;
     let deaths = deaths(&common);
+    let strict = strict(&common);
     let bus_log = bus_log(&common).await?;
     tell_started(&common);
     common.events.flush(TELL).await;
@@ -84,6 +88,7 @@ pub(super) async fn start(config: HostConfig) -> Result<Host, StartHostError> {
         shared_code,
         sync,
         deaths,
+        strict,
         bus_log,
         long_calls,
     };
@@ -208,6 +213,7 @@ fn host(common: Common, owners: Owners, doors: Doors, held: Held) -> Host {
         _shared_code: held.shared_code,
         _refusals: common.refusals,
         _deaths: held.deaths,
+        _strict: held.strict,
         _bus_log: held.bus_log,
         _bus_errors: common.bus_errors,
         _lines: owners.lines,
@@ -217,9 +223,18 @@ fn host(common: Common, owners: Owners, doors: Doors, held: Held) -> Host {
 
 /// Hears of providers that die, here or elsewhere.
 fn deaths(common: &Common) -> AbortOnDropHandle<()> {
-    let client = ClientConfig::new(common.config.lattice.clone());
-    let client = lattice_control::Client::new(common.ctl.clone(), client);
-    deaths::follow(client, common.peer.clone())
+    deaths::follow(client(common), common.peer.clone())
+}
+
+/// Hears of strict hosts, where this one is none.
+fn strict(common: &Common) -> Option<AbortOnDropHandle<()>> {
+    strict::follow(&common.config, client(common), Arc::clone(&common.events))
+}
+
+/// Reads what other hosts tell the lattice.
+fn client(common: &Common) -> lattice_control::Client {
+    let config = ClientConfig::new(common.config.lattice.clone());
+    lattice_control::Client::new(common.ctl.clone(), config)
 }
 
 /// Reads what the NATS server refuses, where its log is to be had.
@@ -228,8 +243,11 @@ async fn bus_log(common: &Common) -> Result<Option<BusLog>, StartHostError> {
         return Ok(None);
     };
     let (host, events) = (common.identity.id.clone(), Arc::clone(&common.events));
-    let users = Arc::clone(&common.users);
-    let log = BusLog::start(path.clone(), host, events, users).await;
+    let (users, links) = (Arc::clone(&common.users), Arc::clone(&common.links));
+    let providers = Arc::clone(&users);
+    let is_entity = move |id: &ComponentId| links.has(id) || providers.has(id);
+    let known = Known::of(&common.config, is_entity);
+    let log = BusLog::start(path.clone(), host, events, users, known).await;
     log.map(Some)
         .map_err(|source| StartHostError::BusLog { path, source })
 }
@@ -394,6 +412,8 @@ fn inventory(
         ctl_url: common.config.ctl.url(),
         rpc_url: common.config.rpc.url(),
         js_domain: common.config.js_domain.clone(),
+        strict: !common.config.allow_legacy_peers,
+        strict_proof: StrictProof::of(&common.config),
     }
 }
 

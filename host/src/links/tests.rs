@@ -340,6 +340,7 @@ fn another_locality_is_a_change_that_reaches_the_route() {
         found.unwrap()
     };
     assert_eq!(route().locality, Locality::PreferLocal);
+    assert!(route().may_pass_values());
     let spread = Link {
         locality: Locality::Spread,
         ..near.clone()
@@ -347,6 +348,7 @@ fn another_locality_is_a_change_that_reaches_the_route() {
     let diff = table.put(&id("a"), spec(std::slice::from_ref(&spread)));
     assert_eq!((diff.removed, diff.added), (vec![near], vec![spread]));
     assert_eq!(route().locality, Locality::Spread);
+    assert!(!route().may_pass_values());
 }
 
 #[test]

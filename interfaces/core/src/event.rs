@@ -120,6 +120,8 @@ events! {
     BusRefused(BusRefused) = "bus_refused",
     /// A host takes most of the memory that it may have. Not known to 1.9 peers.
     HostMemoryHigh(HostMemoryHigh) = "host_memory_high",
+    /// A host lets in calls without proof, and another of its lattice does not. Not known to 1.9 peers.
+    HostNotStrict(HostNotStrict) = "host_not_strict",
     /// The token of what runs has expired. Not known to 1.9 peers.
     ClaimsExpired(ClaimsExpired) = "claims_expired",
     /// Something runs without secrets that it had. Not known to 1.9 peers.

@@ -33,6 +33,9 @@ pub struct Host {
     /// The version of the host program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// Whether it lets in no call without proof of who makes it. Left out where it does, and by 1.9 hosts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
 }
 
 /// What one host runs now.
@@ -62,6 +65,12 @@ pub struct HostInventory {
     /// were none, in heartbeats, and by 1.9 hosts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roads: Vec<RoadReport>,
+    /// Whether it lets in no call without proof of who makes it. Left out where it does, and by 1.9 hosts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
+    /// In heartbeats, what shows that to those who trust its cluster: a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strict_proof: Option<String>,
 }
 
 /// What stands in the version of our hosts, after that of the 1.9 host whose interface they keep.
@@ -264,6 +273,7 @@ mod tests {
         assert_eq!(inventory.components[0].id, "a");
         assert!(inventory.components[0].config.is_empty());
         assert!(inventory.roads.is_empty());
-        assert!(!serde_json::to_string(&inventory).unwrap().contains("roads"));
+        let written = serde_json::to_string(&inventory).unwrap();
+        assert!(!written.contains("roads") && !written.contains("strict"));
     }
 }

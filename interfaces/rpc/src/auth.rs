@@ -26,6 +26,7 @@ mod known;
 mod links;
 mod mac;
 mod refusal;
+mod reports;
 mod sending;
 mod window;
 
@@ -47,13 +48,13 @@ use crate::header;
 use crate::inbox::is_inbox;
 use crate::outbox::Outgoing;
 use crate::socket::is_line;
-use crate::throttle::Reports;
 use crowd::Crowd;
 use known::{Known, Table};
 pub use links::Links;
 pub(crate) use links::Needed;
 use mac::Covered;
 pub(crate) use refusal::Refusal;
+use reports::CallReports;
 use sending::Sessions;
 use window::Window;
 
@@ -115,7 +116,7 @@ struct Inner {
     strict: bool,
     confined: bool,
     links: Option<Arc<dyn Links>>,
-    reports: Option<Reports<CallRefused>>,
+    reports: Option<CallReports>,
     sessions: Sessions,
     table: Table,
     /// Questions for keys that are answered, by the owners of the inboxes that they come from.
@@ -186,7 +187,7 @@ impl Auth {
                 strict: settings.strict,
                 confined: settings.confined || settings.strict,
                 links: settings.links,
-                reports: settings.reports.map(Reports::new),
+                reports: settings.reports.map(CallReports::new),
                 table: Table::default(),
                 answering: Crowd::new(ANSWERING, ANSWERING_OF_OWNER),
                 waiting: Crowd::new(MAX_WAITING, MAX_WAITING_OF_OWNER),
@@ -402,7 +403,7 @@ impl Auth {
             LineEnd::Provider(id) => match header::source(call) {
                 Some(source) if source != &**id => {
                     let name = format!("provider `{id}` of this host");
-                    Verdict::Refuse(Refusal::foreign_source(&name, source))
+                    Verdict::Refuse(Refusal::foreign_source(&name, source).by(id, true))
                 }
                 _ => self.admit_provider(id, &call.subject, proven),
             },
@@ -419,34 +420,48 @@ impl Auth {
             Some((_, target, operation)) => (target.as_str(), *operation),
             None => ("", call.subject.as_str()),
         };
-        let ends = (header::source(call), target);
+        let ends = Ends {
+            source: header::source(call),
+            caller: refusal.caller.as_deref(),
+            target,
+        };
         self.tell_refused(ends, operation, refusal.code, &refusal.message);
     }
 
-    /// Tells of a call from a source to a target that is refused.
-    pub(crate) fn tell_refused(
-        &self,
-        (source, target): (Option<&str>, &str),
-        operation: &str,
-        code: &str,
-        why: &str,
-    ) {
+    /// Tells of a call that is refused.
+    pub(crate) fn tell_refused(&self, ends: Ends<'_>, operation: &str, code: &str, why: &str) {
+        self.tell_for(ends, operation, (code, why), 0);
+    }
+
+    /// The same of one that stands for others, too.
+    fn tell_for(&self, ends: Ends<'_>, operation: &str, (code, why): (&str, &str), others: u64) {
         let Some(reports) = &self.inner.reports else {
             return;
         };
         // Callers choose the texts.
         let some = |text: &str| text.chars().take(256).collect();
-        // Where whoever reads them is behind, they are counted with the next.
         reports.send(CallRefused {
             host_id: String::new(),
-            target_id: target.to_owned(),
-            source_id: source.map(some),
+            target_id: some(ends.target),
+            source_id: ends.source.map(some),
+            caller_id: ends.caller.map(str::to_owned),
             operation: some(operation),
             code: code.to_owned(),
             error: some(why),
-            suppressed: 0,
+            suppressed: others,
         });
     }
+}
+
+/// Between whom a call is that is refused.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ends<'a> {
+    /// Who it says that it is from.
+    pub(crate) source: Option<&'a str>,
+    /// Who makes it, where that is certain.
+    pub(crate) caller: Option<&'a str>,
+    /// The entity that is called.
+    pub(crate) target: &'a str,
 }
 
 /// The entity that a subject calls, if it is a call in this lattice.

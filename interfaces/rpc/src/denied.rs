@@ -1,5 +1,6 @@
 //! Calls that are let in, and refused by who serves them for what they ask.
 
+use crate::auth::Ends;
 use crate::error::RemoteError;
 use crate::peer::Peer;
 use crate::serve::Context;
@@ -10,7 +11,12 @@ impl Peer {
     /// is not sent by this.
     pub fn denied(&self, cx: &Context, target: &str, operation: &str, why: &str) {
         if let Some(auth) = &self.inner.config.auth {
-            let ends = (cx.source_id.as_deref(), target);
+            let source = cx.source_id.as_deref();
+            let ends = Ends {
+                source,
+                caller: source.filter(|_| cx.is_proven()),
+                target,
+            };
             auth.tell_refused(ends, operation, RemoteError::DENIED, why);
         }
     }

@@ -70,6 +70,8 @@ pub(crate) fn send_declined(inner: &Arc<Inner>, request: Outgoing, local_only: b
         return;
     }
     if !exchange.went_by(line) || *exchange.subject() != request.subject {
+        let why = "a process has declined a call that it was not sent";
+        tell_of_line(inner, line, exchange.subject(), why);
         return inner.complaints.add(Complaint::NotSent, exchange.subject());
     }
     exchange.goes_by(0);
@@ -149,6 +151,8 @@ pub(crate) fn route(inner: &Arc<Inner>, message: Message, via: Via<'_>) {
         && !exchange.is_over(line)
     {
         let function = exchange.subject();
+        let why = "a process wrote to a call that is not its own";
+        tell_of_line(inner, line, function, why);
         return inner.complaints.add(Complaint::ForeignCall, function);
     }
     if let Some(reply) = &message.reply
@@ -186,6 +190,13 @@ pub(crate) fn route(inner: &Arc<Inner>, message: Message, via: Via<'_>) {
                 inner.slots.remove(id);
             }
         }
+    }
+}
+
+/// Tells whoever watches of what a process does to a call that it has no part in.
+fn tell_of_line(inner: &Inner, line: &Line, function: &Subject, why: &str) {
+    if let Some(board) = &inner.config.local {
+        board.tell_of_line(line, function, why);
     }
 }
 

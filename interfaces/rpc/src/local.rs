@@ -6,10 +6,12 @@
 //! itself ([`crate::direct`]); between two processes of one machine it crosses a socket
 //! ([`crate::socket`]).
 
+mod tickets;
+
 use std::any::TypeId;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use async_nats::{Message, Subject};
 use lattice_core::provider::SecretText;
@@ -19,9 +21,8 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use crate::auth::{Came, LineEnd};
+use crate::auth::{Auth, Came, LineEnd};
 use crate::direct::{Given, Running};
 use crate::dispatch::{self, Via, route};
 use crate::error::{CallError, RemoteError};
@@ -30,6 +31,8 @@ use crate::outbox::Outgoing;
 use crate::peer::Inner;
 use crate::serve::{Leave, WayOn};
 use crate::socket::{Frame, Line, Tried, is_line};
+pub use tickets::Expected;
+use tickets::Ticket;
 
 /// Takes in calls of one function.
 pub(crate) trait TakeIn: Send + Sync {
@@ -86,15 +89,10 @@ struct Tables {
     ticket: RwLock<SecretText>,
     /// What those are called that may say so on lines that others open, by their tickets.
     tickets: RwLock<HashMap<Box<str>, Ticket>>,
-}
-
-/// What a process may show to be known.
-#[derive(Debug, Clone)]
-pub(crate) struct Ticket {
-    /// The provider that it is.
-    pub(crate) id: Arc<str>,
-    /// It is taken no more, and its lines end.
-    pub(crate) withdrawn: CancellationToken,
+    /// Tickets that were withdrawn lately: a process that ends may show its own once more.
+    withdrawn: RwLock<VecDeque<Box<str>>>,
+    /// Who tells of what processes do on the lines to the calls of others.
+    teller: OnceLock<Auth>,
 }
 
 impl std::fmt::Debug for Switchboard {
@@ -352,56 +350,6 @@ impl Switchboard {
             let peer = inbox.and_then(|inbox| board.peer_of(inbox));
             peer.is_some_and(|peer| dispatch::send_on(&peer, &message, place, waited.arrived))
         }))
-    }
-}
-
-/// Who is who on the lines.
-impl Switchboard {
-    /// Has this process show a ticket on the lines that it opens.
-    pub fn show(&self, ticket: SecretText) {
-        *self.tables.ticket.write() = ticket;
-    }
-
-    pub(crate) fn shown(&self) -> SecretText {
-        self.tables.ticket.read().clone()
-    }
-
-    /// Takes whoever shows `ticket` for the provider `id`, until the place is dropped, which ends the
-    /// lines of those who have shown it.
-    #[must_use]
-    pub fn expect(&self, ticket: &SecretText, id: &str) -> Expected {
-        let mut tickets = self.tables.tickets.write();
-        let known = Ticket {
-            id: id.into(),
-            withdrawn: CancellationToken::new(),
-        };
-        tickets.insert(ticket.expose().into(), known);
-        Expected {
-            board: self.clone(),
-            ticket: ticket.clone(),
-        }
-    }
-
-    pub(crate) fn whose(&self, ticket: &str) -> Option<Ticket> {
-        self.tables.tickets.read().get(ticket).cloned()
-    }
-}
-
-/// A ticket that is taken, until this is dropped.
-#[derive(Debug)]
-pub struct Expected {
-    board: Switchboard,
-    ticket: SecretText,
-}
-
-impl Drop for Expected {
-    fn drop(&mut self) {
-        let mut tickets = self.board.tables.tickets.write();
-        let known = tickets.remove(self.ticket.expose());
-        drop(tickets);
-        if let Some(known) = known {
-            known.withdrawn.cancel();
-        }
     }
 }
 

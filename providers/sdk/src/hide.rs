@@ -4,8 +4,9 @@ use std::sync::Once;
 
 static HIDDEN: Once = Once::new();
 
-/// From the first secret on, a crash of this process writes no core, and no other process of the
-/// same user can read its memory.
+/// From now on a crash of this process writes no core, and no other process of the same user can
+/// read its memory. A program that is a provider begins with it; whoever runs providers inside another
+/// program comes to it with their first secret.
 pub(crate) fn hide_memory() {
     HIDDEN.call_once(|| {
         #[cfg(target_os = "linux")]

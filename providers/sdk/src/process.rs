@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::chain;
+use crate::hide::hide_memory;
 use crate::provider::Provider;
 use crate::run::run;
 
@@ -40,6 +41,8 @@ pub fn main<P: Provider>(version: &str) -> ExitCode {
 /// As [`main`], for a program that has read its arguments itself.
 #[must_use]
 pub fn serve<P: Provider>() -> ExitCode {
+    // What it is told on standard input are keys, its NATS user and secrets: nothing comes before.
+    hide_memory();
     raise_file_limit();
     match start::<P>() {
         Ok(()) => ExitCode::SUCCESS,

@@ -84,13 +84,22 @@ async fn hosts(args: HostsArgs, ui: &Ui) -> Result<Output> {
 }
 
 fn host_table(hosts: &[Host], style: Style, shorten: bool) -> String {
-    let mut table = Table::new(["Host ID", "Friendly name", "Uptime (seconds)"]);
+    // One that lets in legacy peers beside others that do not lacks a flag.
+    let some_strict = hosts.iter().any(|host| host.strict);
+    let mut headers = vec!["Host ID", "Friendly name", "Uptime (seconds)"];
+    headers.extend(some_strict.then_some("Strict"));
+    let mut table = Table::new(headers);
     for host in hosts {
-        table.row([
+        let mut cells: Vec<Cell> = vec![
             shown_id(&host.id, shorten).into(),
             host.friendly_name.clone().into(),
             host.uptime_seconds.to_string().into(),
-        ]);
+        ];
+        if some_strict {
+            let strict = if host.strict { "yes" } else { "no" };
+            cells.push(strict.into());
+        }
+        table.row(cells);
     }
     table.render(style)
 }
@@ -140,6 +149,9 @@ fn inventory_text(inventory: &HostInventory, style: Style) -> String {
         .collect();
     labels.sort();
     text.push_str(&format!("\nLabels: {}", or_none(&labels.join(", "))));
+    if inventory.strict {
+        text.push_str("\nStrict: yes");
+    }
     text.push_str(&components_text(&inventory.components, style));
     text.push_str(&providers_text(&inventory.providers, style));
     text
@@ -304,6 +316,30 @@ mod tests {
             counter             unbounded  file:///c.wasm\n\
             No providers";
         assert_eq!(inventory_text(&inventory, Style::default()), expected);
+    }
+
+    #[test]
+    fn a_host_that_is_not_strict_beside_others_that_are_is_seen() {
+        let host = |id: &str, strict| Host {
+            id: id.into(),
+            friendly_name: "icy-hill-1".into(),
+            strict,
+            ..Host::default()
+        };
+        let shown = |hosts: &[Host]| host_table(hosts, Style::default(), false);
+        let mixed = shown(&[host("NA", true), host("NB", false)]);
+        let expected = "Host ID  Friendly name  Uptime (seconds)  Strict\n\
+            NA       icy-hill-1     0                 yes\n\
+            NB       icy-hill-1     0                 no";
+        assert_eq!(mixed, expected);
+        assert!(!shown(&[host("NB", false)]).contains("Strict"));
+        let mut inventory = HostInventory::default();
+        let says = |inventory: &HostInventory| {
+            inventory_text(inventory, Style::default()).contains("Strict: yes")
+        };
+        assert!(!says(&inventory));
+        inventory.strict = true;
+        assert!(says(&inventory));
     }
 
     #[test]

@@ -98,6 +98,9 @@ pub(crate) async fn run(command: Command, ui: &Ui) -> Result<Output> {
 }
 
 async fn put(args: PutArgs, ui: &Ui) -> Result<Output> {
+    if let Some(warning) = value::warn_of_argument(std::env::args_os()) {
+        ui.notice(warning);
+    }
     let value = args.value.read()?;
     let spinner = ui.spinner("Storing the value");
     let (client, backend) = client(args.backend).await?;

@@ -69,6 +69,9 @@ pub(super) async fn common(
     let links = Arc::new(LinkTable::new(config.lattice.clone()));
     let refusals = Refusals::start(&identity.id, &events);
     let (voucher, auth) = Voucher::start(&config, Arc::clone(&links) as _, refusals.reports())?;
+    if let Some(board) = &peer_config.local {
+        board.tell_by(&auth);
+    }
     let peer = peer(&config, rpc, auth, peer_config, &bus_errors).await?;
     let trust = trust(&config, &ctl, &identity, &labels, &events).await?;
     Ok(Common {

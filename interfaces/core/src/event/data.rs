@@ -368,6 +368,16 @@ pub struct HostMemoryHigh {
     pub builtin_providers: Vec<String>,
 }
 
+/// A host lets in calls that do not prove who makes them, while another host of its cluster, in the same
+/// lattice, does not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostNotStrict {
+    /// The host that does.
+    pub host_id: String,
+    /// The one that does not.
+    pub strict_host_id: String,
+}
+
 /// The policy service has changed a decision of before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyDecisionChanged {
@@ -395,6 +405,10 @@ pub struct CallRefused {
     /// Who it says that it is from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_id: Option<String>,
+    /// Whose it is, where the host that tells of it has seen that proven: a provider, by its tokens or its
+    /// ticket, a host, or a component that its host vouches for. Nothing where a provider process reports it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller_id: Option<String>,
     /// The instance and function.
     pub operation: String,
     /// Why, in a word: the code that the caller is told.
@@ -422,8 +436,10 @@ pub struct BusRefused {
     pub action: String,
     /// To what.
     pub subject: String,
-    /// How many like it were left out since the last such event, and how many of any kind there was no
-    /// room for.
+    /// To what else of the same sort it was tried since the last such event, as far as there is room.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
+    /// How many like it were left out since the last such event, those that are named besides among them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub suppressed: u64,
 }

@@ -85,7 +85,9 @@ impl Known {
             && !self.peer.may_call_as(source)
             && self.peer.provider.as_deref() != Some(&*self.target)
         {
-            return Err(Refusal::foreign_source(&self.peer.name(), source));
+            let caller = self.peer.provider.as_ref().unwrap_or(&self.peer.host);
+            let refusal = Refusal::foreign_source(&self.peer.name(), source);
+            return Err(refusal.by(caller, !self.is_strange()));
         }
         let age = arrived.saturating_duration_since(self.began);
         let sent = Duration::from_millis(proof.sent_ms);

@@ -50,7 +50,8 @@ impl Auth {
             return Verdict::Admit(admission);
         };
         let Some((_, target)) = entity(subject) else {
-            return Verdict::Refuse(Refusal::not_linked(id, subject, ""));
+            let refusal = Refusal::not_linked(id, subject, "");
+            return Verdict::Refuse(refusal.by(id, admission.is_proven));
         };
         let interface = interface(subject);
         if id == target || links.is_linked(id, target, interface) {
@@ -85,12 +86,15 @@ impl Auth {
             return Verdict::Admit(admission);
         };
         let Some(_place) = self.inner.linking.enter(&needed.source) else {
-            return Verdict::Refuse(Refusal::busy());
+            return Verdict::Refuse(Refusal::busy().by(source, admission.is_proven));
         };
         let within = admission.left.map_or(HEARD_OF, |left| left.min(HEARD_OF));
         match links.linked(source, target, interface, within).await {
             true => Verdict::Admit(admission),
-            false => Verdict::Refuse(Refusal::not_linked(source, target, interface)),
+            false => {
+                let refusal = Refusal::not_linked(source, target, interface);
+                Verdict::Refuse(refusal.by(source, admission.is_proven))
+            }
         }
     }
 }

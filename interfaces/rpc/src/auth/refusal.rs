@@ -6,7 +6,8 @@ use crate::error::RemoteError;
 use crate::header::LONGEST_NAME;
 use crate::throttle::Throttled;
 
-/// Refusals of calls to one entity for one reason are told together.
+/// Refusals of calls to one entity for one reason are told together, but for those whose caller is certain:
+/// they are told apart.
 impl Throttled for CallRefused {
     type Kind = (String, String);
 
@@ -17,6 +18,10 @@ impl Throttled for CallRefused {
     fn suppressed(&mut self) -> &mut u64 {
         &mut self.suppressed
     }
+
+    fn owner(&self) -> Option<String> {
+        self.caller_id.clone()
+    }
 }
 
 /// Why a call is refused because of who makes it.
@@ -26,6 +31,8 @@ pub(crate) struct Refusal {
     pub(crate) code: &'static str,
     pub(crate) message: String,
     hint: Option<&'static str>,
+    /// Who makes it, where that is certain.
+    pub(super) caller: Option<String>,
 }
 
 impl Refusal {
@@ -34,6 +41,15 @@ impl Refusal {
             code,
             message: message.into(),
             hint: None,
+            caller: None,
+        }
+    }
+
+    /// Says who makes the call, if that is certain.
+    pub(super) fn by(self, caller: &str, is_certain: bool) -> Self {
+        Self {
+            caller: is_certain.then(|| caller.to_owned()),
+            ..self
         }
     }
 

@@ -239,7 +239,7 @@ impl Reading {
         match frame {
             Frame::Want(function) => self.wanted(function),
             Frame::Have(function) => {
-                self.line.learn(&function, true);
+                self.has(&function);
                 Ok(())
             }
             Frame::Gone(function) => {
@@ -259,17 +259,30 @@ impl Reading {
                 self.board.deliver(self.line.named(message), &self.line);
                 Ok(())
             }
-            Frame::Hello(ticket) => {
-                match (self.line.end(), self.board.whose(ticket.expose())) {
-                    (LineEnd::Somebody, Some(ticket)) => {
-                        self.line.is_of(LineEnd::Provider(ticket.id));
-                        self.withdrawn = ticket.withdrawn;
-                    }
-                    _ => return Err(LineError::Nobody),
-                }
-                Ok(())
-            }
+            Frame::Hello(ticket) => self.introduced(ticket.expose()),
         }
+    }
+
+    /// The other end says that it serves a function, as it was asked. It is asked for its own only.
+    fn has(&self, function: &Subject) {
+        let why = "a process says that it serves a function that is not its own";
+        self.board.tell_of_line(&self.line, function, why);
+        self.line.learn(function, true);
+    }
+
+    /// The other end says who it is.
+    fn introduced(&mut self, ticket: &str) -> Result<(), LineError> {
+        let (end, known) = (self.line.end(), self.board.whose(ticket));
+        if let (LineEnd::Somebody, Some(ticket)) = (&end, known) {
+            self.line.is_of(LineEnd::Provider(ticket.id));
+            self.withdrawn = ticket.withdrawn;
+            return Ok(());
+        }
+        if !self.board.was_withdrawn(ticket) {
+            let why = "a process has shown a ticket of nobody, another than its own, or one of a host that was here before";
+            self.board.tell_of_line(&self.line, "ticket", why);
+        }
+        Err(LineError::Nobody)
     }
 
     /// Tells whether a function is served here, and keeps the other end up to date from now on.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use async_nats::Subject;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{Instant, timeout};
@@ -14,6 +14,7 @@ use crate::auth::{LineEnd, entity};
 use crate::error::CallError;
 use crate::header::TURN;
 use crate::outbox::Outgoing;
+use crate::throttle::ToldQuota;
 
 /// What subjects begin with that lead over a line.
 const LINE: &str = "_LINE.";
@@ -34,6 +35,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// How long no request is sent for a function that had no room.
 const FULL: Duration = Duration::from_millis(20);
+
+/// How much in a second is told of what the other end does to the calls of others.
+const TOLD: u32 = 32;
 
 /// Whether a subject leads over a line.
 pub(crate) fn is_line(subject: &Subject) -> bool {
@@ -74,6 +78,7 @@ pub(crate) struct Line {
     functions: RwLock<HashMap<Box<str>, Known>>,
     /// Who the other end is, as far as that is known.
     end: RwLock<LineEnd>,
+    told: Mutex<ToldQuota>,
 }
 
 impl Line {
@@ -85,12 +90,13 @@ impl Line {
             frames,
             functions: RwLock::default(),
             end: RwLock::new(end),
+            told: Mutex::default(),
         };
         (line, queue)
     }
 
     /// Who the other end is.
-    pub(super) fn end(&self) -> LineEnd {
+    pub(crate) fn end(&self) -> LineEnd {
         self.end.read().clone()
     }
 
@@ -199,12 +205,17 @@ impl Line {
     }
 
     /// Whether the other end is believed that it serves a function: the host, or a provider its own.
-    fn may_serve(&self, function: &str) -> bool {
+    pub(crate) fn may_serve(&self, function: &str) -> bool {
         match &*self.end.read() {
             LineEnd::Host => true,
             LineEnd::Provider(id) => entity(function).is_some_and(|(_, target)| target == &**id),
             LineEnd::Somebody => false,
         }
+    }
+
+    /// How much of what the other end did was not told since the last, if one more is to be told now.
+    pub(crate) fn turn_to_tell(&self) -> Option<u64> {
+        self.told.lock().turn(TOLD)
     }
 
     /// Asks for a function; whether that, and what is answered, is remembered.

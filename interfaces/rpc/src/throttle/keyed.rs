@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::mem::take;
 
 use tokio::time::Instant;
 
@@ -15,6 +16,10 @@ use super::THROTTLE_WINDOW;
 #[derive(Debug)]
 pub struct KeyedThrottle<K, T> {
     room: usize,
+    /// How many are told from one sweep to the next.
+    most: usize,
+    /// How many were told since the last sweep.
+    told: usize,
     counted: HashMap<K, Counted<T>>,
     /// How many were of kinds for which there was no room.
     lost: u64,
@@ -22,19 +27,67 @@ pub struct KeyedThrottle<K, T> {
 
 /// What of one kind has come since it was told last.
 #[derive(Debug)]
-struct Counted<T> {
+pub(super) struct Counted<T> {
+    /// When it was told last, if it was.
+    told: Option<Instant>,
+    waiting: Option<Waiting<T>>,
+}
+
+/// What is to be told of a kind.
+#[derive(Debug)]
+struct Waiting<T> {
+    /// The last one.
+    one: T,
+    /// How many have come.
+    count: u64,
+    /// When the first of them came.
     since: Instant,
-    /// The last one, and how many have come.
-    waiting: Option<(T, u64)>,
 }
 
 impl<T> Counted<T> {
     fn is_due(&self, now: Instant) -> bool {
-        now.duration_since(self.since) >= THROTTLE_WINDOW
+        self.told
+            .is_none_or(|at| now.duration_since(at) >= THROTTLE_WINDOW)
     }
 
     fn count(&self) -> u64 {
-        self.waiting.as_ref().map_or(0, |(_, count)| *count)
+        self.waiting.as_ref().map_or(0, |waiting| waiting.count)
+    }
+
+    /// Since when something waits to be told.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.waiting.as_ref().map(|waiting| waiting.since)
+    }
+
+    /// Takes one in that stands for `before` others, too. Gives it back if it is to be told now.
+    fn add(
+        &mut self,
+        (one, before): (T, u64),
+        now: Instant,
+        may_tell: bool,
+        join: impl FnOnce(T, T) -> T,
+    ) -> Option<(T, u64)> {
+        let (one, before, since) = match self.waiting.take() {
+            Some(waiting) => {
+                let before = before.saturating_add(waiting.count);
+                (join(waiting.one, one), before, waiting.since)
+            }
+            None => (one, before, now),
+        };
+        if may_tell && self.is_due(now) {
+            self.told = Some(now);
+            return Some((one, before));
+        }
+        let count = before.saturating_add(1);
+        self.waiting = Some(Waiting { one, count, since });
+        None
+    }
+
+    /// What waits, with how many others were not told; it is told now.
+    pub(super) fn tell(&mut self, now: Instant) -> Option<(T, u64)> {
+        let waiting = self.waiting.take()?;
+        self.told = Some(now);
+        Some((waiting.one, waiting.count - 1))
     }
 }
 
@@ -44,15 +97,35 @@ impl<K: Eq + Hash, T> KeyedThrottle<K, T> {
     pub fn new(room: usize) -> Self {
         Self {
             room,
+            most: usize::MAX,
+            told: 0,
             counted: HashMap::new(),
             lost: 0,
         }
+    }
+
+    /// Tells so many at most from one sweep to the next; what is left waits.
+    #[must_use]
+    pub fn telling_at_most(self, most: usize) -> Self {
+        Self { most, ..self }
     }
 
     /// Whether nothing is counted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.counted.is_empty()
+    }
+
+    /// How many kinds are kept apart now.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.counted.len()
+    }
+
+    /// Whether a kind is one of them.
+    #[must_use]
+    pub fn has(&self, kind: &K) -> bool {
+        self.counted.contains_key(kind)
     }
 
     /// Whether further kinds are only counted.
@@ -64,26 +137,46 @@ impl<K: Eq + Hash, T> KeyedThrottle<K, T> {
     /// Takes one in that stands for `before` others, too. Gives it back if it is to be told now, with how
     /// many others were not.
     pub fn note(&mut self, kind: K, one: T, before: u64, now: Instant) -> Option<(T, u64)> {
-        if let Some(counted) = self.counted.get_mut(&kind) {
-            let before = before.saturating_add(counted.count());
-            if counted.is_due(now) {
-                let waiting = None;
-                *counted = Counted {
-                    since: now,
-                    waiting,
-                };
-                return Some((one, before));
-            }
-            counted.waiting = Some((one, before.saturating_add(1)));
-            return None;
-        }
-        if self.is_full() {
+        self.note_joined(kind, one, before, now, |_, later| later)
+    }
+
+    /// The same; of one that waits and a later one, `join` makes the one that is told for both.
+    pub fn note_joined(
+        &mut self,
+        kind: K,
+        one: T,
+        before: u64,
+        now: Instant,
+        join: impl FnOnce(T, T) -> T,
+    ) -> Option<(T, u64)> {
+        self.take_in(kind, (one, before), now, true, join)
+    }
+
+    /// The same; without leave to tell, it waits.
+    pub(super) fn take_in(
+        &mut self,
+        kind: K,
+        (one, before): (T, u64),
+        now: Instant,
+        may_tell: bool,
+        join: impl FnOnce(T, T) -> T,
+    ) -> Option<(T, u64)> {
+        let may_tell = may_tell && self.told < self.most;
+        if !self.has(&kind) && self.is_full() {
             self.lose(before.saturating_add(1));
             return None;
         }
-        let (since, waiting) = (now, None);
-        self.counted.insert(kind, Counted { since, waiting });
-        Some((one, before.saturating_add(std::mem::take(&mut self.lost))))
+        let counted = self.counted.entry(kind);
+        let counted = counted.or_insert_with(|| Counted {
+            told: None,
+            waiting: None,
+        });
+        let is_new = counted.told.is_none() && counted.waiting.is_none();
+        let lost = if is_new { take(&mut self.lost) } else { 0 };
+        let one = (one, before.saturating_add(lost));
+        let due = counted.add(one, now, may_tell, join);
+        self.told += usize::from(due.is_some());
+        due
     }
 
     /// The same, but of a kind of which there are `most` at a time that are `like` it.
@@ -106,17 +199,29 @@ impl<K: Eq + Hash, T> KeyedThrottle<K, T> {
     /// Hands over what was counted long enough, with how many others were not told, and forgets kinds that
     /// have become quiet.
     pub fn sweep(&mut self, now: Instant, mut tell: impl FnMut(&K, T, u64)) {
-        self.counted.retain(|kind, counted| {
-            if !counted.is_due(now) {
-                return true;
+        for (kind, counted) in self.due(now) {
+            if let Some((one, untold)) = counted.tell(now) {
+                tell(kind, one, untold);
             }
-            let Some((one, count)) = counted.waiting.take() else {
-                return false;
-            };
-            counted.since = now;
-            tell(kind, one, count - 1);
-            true
-        });
+        }
+        self.forget_told(now);
+    }
+
+    /// What was counted long enough, the one first that waits longest: as many as are told with this sweep.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<(&K, &mut Counted<T>)> {
+        let is_due = |counted: &Counted<T>| counted.waiting.is_some() && counted.is_due(now);
+        let counted = self.counted.iter_mut();
+        let mut due: Vec<_> = counted.filter(|(_, counted)| is_due(counted)).collect();
+        due.sort_by_key(|(_, counted)| counted.since());
+        due.truncate(self.most);
+        self.told = due.len();
+        due
+    }
+
+    /// Forgets kinds of which nothing has come since they were told.
+    pub(super) fn forget_told(&mut self, now: Instant) {
+        self.counted
+            .retain(|_, counted| counted.waiting.is_some() || !counted.is_due(now));
     }
 
     /// Forgets kinds that have become quiet, for those who do not sweep: what was counted of
@@ -186,6 +291,38 @@ mod tests {
         assert_eq!([note(10), note(11)], [Some(("", 0)); 2]);
         assert_eq!([note(12), note(13), note(11)], [None; 3]);
         assert_eq!(note(20), Some(("", 2)));
+    }
+
+    #[test]
+    fn what_waits_is_joined_with_what_comes_after_it_also_when_that_is_told_at_once() {
+        let mut kinds: KeyedThrottle<u32, String> = KeyedThrottle::new(1);
+        let now = Instant::now();
+        let mut note = |one: &str, now| {
+            let join = |earlier: String, later: String| earlier + &later;
+            kinds.note_joined(1, one.to_owned(), 0, now, join)
+        };
+        assert_eq!(note("a", now), Some(("a".to_owned(), 0)));
+        assert_eq!([note("b", now), note("c", now)], [None, None]);
+        assert_eq!(
+            note("d", now + THROTTLE_WINDOW),
+            Some(("bcd".to_owned(), 2))
+        );
+    }
+
+    #[test]
+    fn no_more_are_told_than_may_be_and_those_first_that_wait_longest() {
+        let mut kinds = KeyedThrottle::new(8).telling_at_most(2);
+        let now = Instant::now();
+        let at_once: Vec<_> = (0..5).map(|kind| kinds.note(kind, "", 0, now)).collect();
+        assert_eq!(at_once, [Some(("", 0)), Some(("", 0)), None, None, None]);
+        let soon = now + THROTTLE_WINDOW / 4;
+        assert_eq!(kinds.note(0, "again", 0, soon), None);
+        assert_eq!(kinds.note(4, "more", 0, soon), None);
+        let mut first: Vec<_> = swept(&mut kinds, soon);
+        first.extend(swept(&mut kinds, soon));
+        first.sort_unstable();
+        assert_eq!(first, [(2, "", 0), (3, "", 0), (4, "more", 1)]);
+        assert_eq!(swept(&mut kinds, now + THROTTLE_WINDOW), [(0, "again", 0)]);
     }
 
     #[test]

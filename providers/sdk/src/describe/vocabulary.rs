@@ -255,6 +255,25 @@ pub const SCHEDULE: Vocabulary = Vocabulary {
     ],
 };
 
+/// What HTTP servers tell. Nothing is kept, so the common words say nothing.
+pub const HTTP_IN: Vocabulary = Vocabulary {
+    capability: "http-in",
+    words: &[
+        Word::flag("http1"),
+        Word::flag("http2"),
+        Word::flag("tls"),
+        Word::flag("keep-alive"),
+        Word::flag("streams"),
+        Word::flag("trailers"),
+        Word::flag("sse"),
+        Word::flag("websocket"),
+        Word::number("max-header-bytes"),
+        Word::number("max-body-bytes"),
+        Word::number_or_none("timeout-ms"),
+        Word::number("max-concurrent-streams"),
+    ],
+};
+
 /// What providers of HTTP calls tell. Nothing is kept, so the common words say nothing.
 pub const HTTP_OUT: Vocabulary = Vocabulary {
     capability: "http-out",
@@ -273,9 +292,9 @@ pub const HTTP_OUT: Vocabulary = Vocabulary {
     ],
 };
 
-/// The vocabularies of all capabilities whose providers are asked through links.
-pub const ALL: [&Vocabulary; 8] = [
-    &KEY_VALUE, &BLOBS, &MESSAGES, &QUEUE, &SQL, &LOCK, &SCHEDULE, &HTTP_OUT,
+/// The vocabularies of all capabilities that have providers.
+pub const ALL: [&Vocabulary; 9] = [
+    &KEY_VALUE, &BLOBS, &MESSAGES, &QUEUE, &SQL, &LOCK, &SCHEDULE, &HTTP_IN, &HTTP_OUT,
 ];
 
 #[cfg(test)]
@@ -296,10 +315,15 @@ mod tests {
         }
     }
 
+    /// Whether it has neither the common words nor a module of the SDK that explains its own.
+    fn keeps_nothing(capability: &str) -> bool {
+        ["http-in", "http-out"].contains(&capability)
+    }
+
     #[test]
     fn every_word_and_value_is_explained() {
         for vocabulary in ALL {
-            if vocabulary.capability == "http-out" {
+            if keeps_nothing(vocabulary.capability) {
                 continue;
             }
             let page = page(vocabulary.capability);
@@ -330,7 +354,7 @@ mod tests {
     #[test]
     fn what_keeps_something_has_the_common_words() {
         for vocabulary in ALL {
-            if vocabulary.capability == "http-out" {
+            if keeps_nothing(vocabulary.capability) {
                 continue;
             }
             for common in COMMON {

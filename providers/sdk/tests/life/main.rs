@@ -5,6 +5,7 @@
 mod changed;
 mod deleted;
 mod features;
+mod secrets;
 mod support;
 
 use std::time::Duration;

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use async_nats::{Client, Subscriber};
 use futures::StreamExt as _;
-use lattice_core::provider::{HealthCheckResponse, HostData, LinkReport, SecretText};
+use lattice_core::provider::{
+    HealthCheckResponse, HostData, LinkReport, SecretMap, SecretText, SecretValue,
+};
 use lattice_core::subject::ProviderSubjects;
 use lattice_core::{ComponentId, LatticeName, ResolvedLink, StringMap};
 use lattice_nats_box::NatsBox;
@@ -41,6 +43,7 @@ impl Telltale {
     async fn put(&self, role: &str, link: &ProviderLink) -> Result<(), LinkError> {
         match link.value("behave") {
             Some("invalid") => return Err(LinkError::invalid("no such thing")),
+            Some("quote") => return Err(self.quoting(link)),
             Some("panic") => panic!("on purpose"),
             Some("hang") => std::future::pending().await,
             // Each callback takes most of the time that there is, or all of it.
@@ -63,6 +66,16 @@ impl Telltale {
         ))
         .await;
         Ok(())
+    }
+
+    /// What goes wrong, with a secret of its own and one of the link.
+    fn quoting(&self, link: &ProviderLink) -> LinkError {
+        let own = self.session.secrets();
+        let Some(SecretValue::String(own)) = own.get("own") else {
+            panic!("it has no secret of its own");
+        };
+        let of_link = link.secret("of-link").unwrap();
+        LinkError::invalid(format!("no user {own} with {of_link}"))
     }
 
     async fn tell_of(&self, what: &str, link: &ProviderLink) {
@@ -241,15 +254,33 @@ impl Host {
     }
 
     pub(crate) async fn start_with(links: Vec<ResolvedLink>, keys: bool) -> Self {
-        Self::begin(links, keys, false).await
+        let data = HostData {
+            link_definitions: links,
+            ..HostData::default()
+        };
+        Self::begin(data, keys).await
     }
 
     /// One that tells each process its own config.
     pub(crate) async fn start_with_own_config() -> Self {
-        Self::begin(vec![], true, true).await
+        let data = HostData {
+            lattice_own_config: true,
+            ..HostData::default()
+        };
+        Self::begin(data, true).await
     }
 
-    async fn begin(links: Vec<ResolvedLink>, keys: bool, lattice_own_config: bool) -> Self {
+    /// One that gives the provider secrets of its own.
+    pub(crate) async fn start_with_secrets(secrets: SecretMap) -> Self {
+        let data = HostData {
+            secrets,
+            ..HostData::default()
+        };
+        Self::begin(data, true).await
+    }
+
+    /// Starts a provider that is told `data`, and where and who it is.
+    async fn begin(data: HostData, keys: bool) -> Self {
         let box_ = NatsBox::start().await.unwrap();
         let nats = box_.client().await.unwrap();
         let lattice = LatticeName::default();
@@ -265,9 +296,7 @@ impl Host {
             link_name: "default".into(),
             lattice_rpc_url: box_.url.clone().into(),
             provider_key: provider.to_string(),
-            link_definitions: links,
-            lattice_own_config,
-            ..HostData::default()
+            ..data
         };
         if keys {
             data.host_xkey_public_key = xkey.public_key();

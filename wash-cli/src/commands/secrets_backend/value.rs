@@ -1,5 +1,6 @@
 //! A value for the backend, from wherever it should not be seen.
 
+use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::PathBuf;
 
@@ -56,6 +57,19 @@ impl ValueArgs {
     }
 }
 
+/// What to say where the value stands among the arguments, and not in the variable.
+pub(crate) fn warn_of_argument(words: impl IntoIterator<Item = OsString>) -> Option<&'static str> {
+    let mut words = words.into_iter();
+    let is_shown = words.any(|word| {
+        let word = word.to_string_lossy();
+        word == "--string" || word.starts_with("--string=")
+    });
+    is_shown.then_some(
+        "the value stands among the arguments, where every user of this machine can read it while this runs; \
+         give it by standard input, by `--file` or by the variable SECRET_STRING_VALUE",
+    )
+}
+
 fn from_file(path: &std::path::Path) -> Result<Vec<u8>> {
     let name = path.display().to_string();
     let file = std::fs::File::open(path).map_err(|error| {
@@ -103,5 +117,16 @@ mod tests {
         assert_eq!(value, SecretValue::String("hunter2".to_owned()));
         assert!(text(vec![0xff]).is_err());
         assert!(limited(&b""[..], "here").is_err());
+    }
+
+    #[test]
+    fn a_value_among_the_arguments_is_warned_of() {
+        let warned = |words: &[&str]| {
+            let put = ["wash", "secrets-backend", "put", "key"];
+            let words = put.iter().chain(words).map(OsString::from);
+            warn_of_argument(words).is_some()
+        };
+        assert!(warned(&["--string", "hunter2"]) && warned(&["--string=hunter2"]));
+        assert!(!warned(&[]) && !warned(&["--file", "value"]));
     }
 }

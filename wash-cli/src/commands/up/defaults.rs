@@ -29,6 +29,9 @@ struct Default {
     settings: fn(&Place<'_>) -> Vec<(&'static str, String)>,
 }
 
+/// What links say whose backend is the lattice's NATS server, by provider.
+pub(super) type Backends = BTreeMap<&'static str, Vec<(&'static str, String)>>;
+
 /// What settings may depend on.
 #[derive(Debug)]
 pub(super) struct Place<'a> {
@@ -40,8 +43,7 @@ pub(super) struct Place<'a> {
     pub(super) provider: &'a str,
     /// A port for HTTP that nobody has.
     pub(super) port: u16,
-    /// What links say whose backend is the lattice's NATS server.
-    pub(super) nats: &'a [(&'static str, String)],
+    pub(super) backends: &'a Backends,
 }
 
 /// A link that a component gets.
@@ -71,7 +73,7 @@ pub(super) struct Plan {
 }
 
 /// Those that keep things in the lattice's NATS server, or say them there.
-const ON_NATS: [&str; 5] = [
+pub(super) const ON_NATS: [&str; 5] = [
     "keyvalue-nats",
     "messaging-nats",
     "queue-nats",
@@ -182,9 +184,8 @@ fn settings(default: &Default, place: &Place<'_>) -> Vec<(&'static str, String)>
         provider: default.provider,
         ..*place
     });
-    if ON_NATS.contains(&default.provider) {
-        settings.extend_from_slice(place.nats);
-    }
+    let backend = place.backends.get(default.provider);
+    settings.extend(backend.into_iter().flatten().cloned());
     settings
 }
 
@@ -309,6 +310,10 @@ mod tests {
     use super::*;
 
     fn planned(imports: &[&str], exports: &[&str]) -> Plan {
+        planned_with(&Backends::new(), imports, exports)
+    }
+
+    fn planned_with(backends: &Backends, imports: &[&str], exports: &[&str]) -> Plan {
         let owned = |names: &[&str]| {
             names
                 .iter()
@@ -320,7 +325,7 @@ mod tests {
             component: "cart",
             provider: "",
             port: 8003,
-            nats: &[],
+            backends,
         };
         plan(&owned(imports), &owned(exports), &place)
     }
@@ -409,6 +414,25 @@ mod tests {
             "wasi:keyvalue/watcher",
         ];
         assert_eq!(plan.left, left);
+    }
+
+    #[test]
+    fn what_a_link_says_of_its_backend_is_that_of_its_provider() {
+        let user = |id: &'static str| (id, vec![("client_creds_file", format!("{id}.creds"))]);
+        let backends = Backends::from(ON_NATS.map(user));
+        let imports = [
+            "wasi:keyvalue/store",
+            "lattice:lock/lock",
+            "wasi:http/outgoing-handler",
+        ];
+        assert_eq!(
+            written(&planned_with(&backends, &imports, &[])),
+            [
+                "-> lock-nats lattice:lock/lock client_creds_file=lock-nats.creds",
+                "-> http-client wasi:http/outgoing-handler",
+                "-> keyvalue-nats wasi:keyvalue/store client_creds_file=keyvalue-nats.creds",
+            ]
+        );
     }
 
     #[test]

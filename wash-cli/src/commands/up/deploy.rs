@@ -10,7 +10,7 @@ use lattice_core::{ConfigName, Link, Locality, StringMap};
 use tokio::time::Instant;
 
 use super::apps::{App, Running};
-use super::defaults::{Place, Side, Wanted, plan};
+use super::defaults::{Backends, Place, Side, Wanted, plan};
 use super::secure::Secure;
 use crate::commands::{link, start};
 use crate::connection::{Gone, Lattice, Search};
@@ -39,7 +39,7 @@ pub(super) async fn start(
         return Ok(Vec::new());
     }
     let mut deployment = Deployment::look(lattice, dir).await?;
-    deployment.nats = secure.map(Secure::backend).unwrap_or_default();
+    deployment.backends = secure.map(Secure::backends).unwrap_or_default();
     let mut running = Vec::with_capacity(apps.len());
     for app in apps {
         let _spinner = ui.spinner(format!("Starting {}", app.id));
@@ -62,8 +62,7 @@ struct Deployment<'a> {
     own: Vec<Link>,
     /// Ports that links say, whether or not their provider runs.
     ports: BTreeSet<u16>,
-    /// What links say whose backend is the lattice's NATS server.
-    nats: Vec<(&'static str, String)>,
+    backends: Backends,
 }
 
 impl<'a> Deployment<'a> {
@@ -83,7 +82,7 @@ impl<'a> Deployment<'a> {
             providers,
             own: Vec::new(),
             ports: BTreeSet::new(),
-            nats: Vec::new(),
+            backends: Backends::new(),
         };
         for link in &deployment.links {
             let port = deployment.url_of(link).await.and_then(|url| port_of(&url));
@@ -99,7 +98,7 @@ impl<'a> Deployment<'a> {
             component: app.id.as_str(),
             provider: "",
             port: free_port(&self.ports)?,
-            nats: &self.nats,
+            backends: &self.backends,
         };
         let plan = plan(&app.world.imports, &app.world.exports, &place);
         self.run(app).await?;

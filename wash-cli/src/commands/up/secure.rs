@@ -5,6 +5,7 @@
 //! and credentials for the hosts and for `wash`. The NATS server is told the tokens in its own
 //! configuration.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use lattice_claims::nats::{Account, Permissions, User, account_token, operator_token, user_token};
@@ -18,6 +19,7 @@ use rcgen::{
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
+use super::defaults::{Backends, ON_NATS};
 use crate::connection::Settings;
 use crate::context::{Context, ContextDir};
 use crate::error::{CliError, Code, Result};
@@ -31,7 +33,7 @@ const SERVER_DAYS: i64 = 365;
 /// The names under which a local server is reached.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// The user for the backends of links.
+/// The account for the backends of links that somebody else puts, and its user.
 const DATA: &str = "data";
 
 /// The file with the seed of the cluster.
@@ -45,9 +47,13 @@ struct Seeds {
     /// Signs for the users of providers; hosts have this one and not that of the account.
     signing: SecretText,
     system: SecretText,
-    /// What components keep and say is in an account of its own, apart from the lattice.
+    /// What components keep and say is in accounts of its own, apart from the lattice.
     #[serde(default)]
     data: Option<SecretText>,
+    /// One for each provider that has its backend here, by its id: it is no business of the others. There are
+    /// none where an earlier version has begun, as what is in the one account would not be found in others.
+    #[serde(default)]
+    data_of: BTreeMap<String, SecretText>,
     /// That of the cluster: hosts believe one another's compiled code, and know each other by it.
     cluster: SecretText,
     /// The private key of the authority, as PEM.
@@ -60,6 +66,7 @@ struct Keys {
     signing: SigningKey,
     system: SigningKey,
     data: SigningKey,
+    data_of: BTreeMap<String, SigningKey>,
 }
 
 /// What a secure lattice runs with.
@@ -70,8 +77,9 @@ pub(super) struct Secure {
     config: String,
     account: String,
     cluster: SecretText,
-    /// Whether the server has the account for data: one that an earlier version has started does not.
-    has_data: bool,
+    /// Whose credentials a provider has its backend with. None where the server does not have the account: one
+    /// that an earlier version has started.
+    users: BTreeMap<&'static str, &'static str>,
 }
 
 impl Secure {
@@ -105,16 +113,14 @@ impl Secure {
             config: keys.config(&folder)?,
             account: keys.account.public_key(),
             cluster: seeds.cluster.clone(),
-            has_data: dir.broker().is_none()
-                || dir.has_own_config() && is_in(&dir.nats_config(), &keys.data.public_key()),
+            users: keys.users(dir),
             folder,
         };
         secure.certificates(&seeds.authority, host)?;
-        for (name, account) in [
-            ("hosts", &keys.account),
-            ("wash", &keys.account),
-            (DATA, &keys.data),
-        ] {
+        for (name, account) in [("hosts", &keys.account), ("wash", &keys.account)] {
+            secure.creds(name, account)?;
+        }
+        for (name, account) in keys.of_data() {
             secure.creds(name, account)?;
         }
         secure.write("signing.nk", seeds.signing.expose())?;
@@ -169,15 +175,18 @@ impl Secure {
 
     /// What links say whose backend is this NATS server: provider processes have no rights there but for their
     /// links, and what components keep and say does not belong among what the lattice does.
-    pub(super) fn backend(&self) -> Vec<(&'static str, String)> {
-        if !self.has_data {
-            return Vec::new();
-        }
+    pub(super) fn backends(&self) -> Backends {
         let path = |name: &str| self.path(name).display().to_string();
-        vec![
-            ("client_creds_file", path("data.creds")),
-            ("tls_ca_file", path("ca.pem")),
-        ]
+        let says = |user: &str| {
+            vec![
+                ("client_creds_file", path(&format!("{user}.creds"))),
+                ("tls_ca_file", path("ca.pem")),
+            ]
+        };
+        let users = self.users.iter();
+        users
+            .map(|(&provider, &user)| (provider, says(user)))
+            .collect()
     }
 
     /// Has this very command get in.
@@ -350,6 +359,7 @@ impl Seeds {
             signing: seed(KeyKind::Account),
             system: seed(KeyKind::Account),
             data: Some(seed(KeyKind::Account)),
+            data_of: seeds_of_data(),
             cluster: seed(KeyKind::Cluster),
             authority: SecretText::new(authority.serialize_pem()),
         })
@@ -359,6 +369,7 @@ impl Seeds {
     fn complete(mut self, path: &Path) -> Result<Self> {
         if self.data.is_none() {
             self.data = Some(SigningKey::generate(KeyKind::Account).seed());
+            self.data_of = seeds_of_data();
             self.write(path)?;
         }
         Ok(self)
@@ -382,7 +393,12 @@ impl Seeds {
                     .caused_by(&error)
                 })
         };
+        let mut data_of = BTreeMap::new();
+        for (id, seed) in &self.data_of {
+            data_of.insert(id.clone(), key(seed, KeyKind::Account)?);
+        }
         Ok(Keys {
+            data_of,
             operator: key(&self.operator, KeyKind::Operator)?,
             account: key(&self.account, KeyKind::Account)?,
             signing: key(&self.signing, KeyKind::Account)?,
@@ -392,7 +408,35 @@ impl Seeds {
     }
 }
 
+/// New accounts for all who have their backend here.
+fn seeds_of_data() -> BTreeMap<String, SecretText> {
+    let seed = || SigningKey::generate(KeyKind::Account).seed();
+    ON_NATS.map(|id| (id.to_owned(), seed())).into()
+}
+
 impl Keys {
+    /// The accounts for what components keep and say, by name.
+    fn of_data(&self) -> impl Iterator<Item = (&str, &SigningKey)> {
+        let own = self.data_of.iter().map(|(id, key)| (&**id, key));
+        own.chain([(DATA, &self.data)])
+    }
+
+    /// See [`Secure::users`].
+    fn users(&self, dir: &LatticeDir) -> BTreeMap<&'static str, &'static str> {
+        let (begins, own_config) = (dir.broker().is_none(), dir.has_own_config());
+        let config = dir.nats_config();
+        let has = |key: &SigningKey| begins || own_config && is_in(&config, &key.public_key());
+        let of = |id: &'static str| match self.data_of.get(id) {
+            Some(key) => (id, id, key),
+            // One account for all of them, as before.
+            None => (id, DATA, &self.data),
+        };
+        let all = ON_NATS.into_iter().map(of);
+        all.filter(|&(_, _, key)| has(key))
+            .map(|(id, user, _)| (id, user))
+            .collect()
+    }
+
     /// Who is who, for the server, and its certificate.
     fn config(&self, folder: &Path) -> Result<String> {
         let made = |error| broken("could not make the tokens of the lattice", &error);
@@ -409,15 +453,15 @@ impl Keys {
             key: system.clone(),
             ..Account::default()
         };
-        let data = Account {
-            name: DATA.to_owned(),
-            key: self.data.public_key(),
+        let of_data = self.of_data().map(|(name, key)| Account {
+            name: name.to_owned(),
+            key: key.public_key(),
             jetstream: true,
             ..Account::default()
-        };
+        });
         let mut accounts = String::new();
-        for account in [&account, &data, &of_system] {
-            let jwt = account_token(account, &self.operator).map_err(made)?;
+        for account in of_data.chain([account, of_system]) {
+            let jwt = account_token(&account, &self.operator).map_err(made)?;
             accounts.push_str(&format!("  {}: {jwt}\n", account.key));
         }
         let quoted = |name: &str| quoted(&folder.join(name));
@@ -435,22 +479,4 @@ fn broken(what: &str, error: &(dyn std::error::Error + 'static)) -> CliError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_kept_and_private() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("keys.json");
-        let first = seeds(&path, None).unwrap();
-        let again = seeds(&path, None).unwrap();
-        assert_eq!(first.account, again.account);
-        assert_eq!(first.authority, again.authority);
-        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        std::fs::write(&path, "{\"operator\": 7}").unwrap();
-        let error = seeds(&path, None).map(drop).unwrap_err();
-        assert_eq!(error.code(), Code::CredentialsInvalid);
-    }
-}
+mod tests;

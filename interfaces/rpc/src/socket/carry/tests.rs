@@ -2,6 +2,10 @@
 
 use super::*;
 
+use lattice_claims::CurveKey;
+use lattice_core::identity::PeerTokens;
+
+use crate::auth::{Auth, AuthSettings};
 use crate::outbox::Outgoing;
 use crate::socket::weight::tests::all_but;
 
@@ -58,6 +62,50 @@ async fn next_frame(far: &mut UnixStream, heard: &mut BytesMut) -> Frame {
         }
         assert_ne!(far.read_buf(heard).await.unwrap(), 0, "the line has ended");
     }
+}
+
+#[tokio::test]
+async fn what_a_stranger_says_to_serve_is_told_as_one_and_some_times_a_second() {
+    let (mut far, near) = UnixStream::pair().unwrap();
+    let (board, stop) = (Switchboard::default(), CancellationToken::new());
+    let (reports, mut told) = mpsc::channel(2048);
+    board.tell_by(&Auth::new(AuthSettings {
+        lattice: "default".to_owned(),
+        key: CurveKey::generate(),
+        tokens: PeerTokens::default(),
+        trusted: Vec::new(),
+        strict: true,
+        confined: true,
+        links: None,
+        reports: Some(reports),
+    }));
+    let unauthenticated = UnauthenticatedBytes::default();
+    let carried = carry(near, &board, LineEnd::Somebody, &unauthenticated, &stop);
+    let saying = async {
+        let mut said = BytesMut::from(GREETING.as_slice());
+        for number in 0..1000 {
+            let function = format!("default.c{number}.wrpc.0.0.1.a:b/c.d");
+            Frame::Have(function.into()).write(&mut said);
+        }
+        // Its answer shows that everything before was taken.
+        Frame::Want("default.x.f".into()).write(&mut said);
+        far.write_all(&said).await.unwrap();
+        far.read_exact(&mut [0; GREETING.len()]).await.unwrap();
+        let answer = next_frame(&mut far, &mut BytesMut::new()).await;
+        assert!(matches!(answer, Frame::Gone(_)), "{answer:?}");
+    };
+    tokio::select! {
+        ended = carried => panic!("{ended:?}"),
+        () = saying => {}
+    }
+    let mut count = 0;
+    while let Ok(report) = told.try_recv() {
+        assert_eq!(report.target_id, "");
+        assert!(report.operation.contains(".wrpc."), "{report:?}");
+        count += 1;
+    }
+    // A slow machine may take some seconds.
+    assert!((1..500).contains(&count), "{count}");
 }
 
 #[tokio::test]
