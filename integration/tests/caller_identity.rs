@@ -12,15 +12,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use async_nats::{HeaderMap, Message, Subscriber};
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use lattice_core::provider::{HostData, SecretText};
 use lattice_integration::{
-    ECHO, HostOptions, Lattice, STEP, call, echo, get, subject, text, texts, until,
+    ECHO, Event, HostOptions, Lattice, STEP, STORE, call, echo, get, subject, text, texts, until,
 };
 use lattice_rpc::{Auth, CallError, Peer, PeerConfig, Switchboard, header, keep_connected};
 use nkeys::{KeyPair, KeyPairType};
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -68,6 +70,20 @@ async fn refused(lattice: &Lattice, mark: usize, target: &str, code: &str) -> Re
         .wait_after(mark, matches, STEP)
         .await
         .map(drop)
+}
+
+/// Waits for the event that a call by a provider was refused, as a text says.
+async fn refused_by(lattice: &Lattice, mark: usize, caller: &str, why: &str) -> Result<()> {
+    let matches = |event: &Event| is_by(event, caller, why);
+    let told = lattice.events.wait_after(mark, matches, STEP).await;
+    told.map(drop)
+}
+
+fn is_by(event: &Event, caller: &str, why: &str) -> bool {
+    event.name == "call_refused"
+        && event.data("code") == "foreign-source"
+        && event.data("caller_id") == caller
+        && event.data("error").contains(why)
 }
 
 /// The code of an error that the called side gave.
@@ -163,12 +179,25 @@ async fn ask_on(address: String, stop: CancellationToken) -> Result<usize> {
     Ok(answered)
 }
 
-/// Calls of the counter, as somebody on the bus overhears them.
-async fn overhear(lattice: &Lattice) -> Result<Subscriber> {
-    let calls = subject("counter", ">").replace("wrpc.0.0.1.>", ">");
+/// Calls of an entity, as somebody on the bus overhears them.
+async fn overhear(lattice: &Lattice, id: &str) -> Result<Subscriber> {
+    let calls = subject(id, ">").replace("wrpc.0.0.1.>", ">");
     let overheard = lattice.client.subscribe(calls).await?;
     lattice_nats_box::taken_in(&lattice.client).await?;
     Ok(overheard)
+}
+
+/// The first of them that proves who makes it.
+async fn proven(mut overheard: Subscriber) -> Result<Message> {
+    let proven = async {
+        while let Some(call) = overheard.next().await {
+            if header::proof(call.headers.as_ref()).is_some() {
+                return Ok(call);
+            }
+        }
+        bail!("the connection has ended")
+    };
+    timeout(STEP, proven).await?
 }
 
 /// Sends a call again, as it was but for what `change` does to it.
@@ -191,20 +220,27 @@ async fn replay(
 /// A lattice in which the provider of the second host calls the component of the first.
 async fn counting(lattice: &Lattice) -> Result<(String, Message)> {
     lattice.run_counter(0, &[0], 10).await?;
-    let mut overheard = overhear(lattice).await?;
+    let overheard = overhear(lattice, "counter").await?;
     let address = lattice.serve_http(1, "counter").await?;
     let first = lattice.until_status(&address, "/n", 200).await?;
     assert_eq!(first, "Counter /n: 1\n");
-    let proven = async {
-        while let Some(call) = overheard.next().await {
-            if header::proof(call.headers.as_ref()).is_some() {
-                return Ok(call);
-            }
-        }
-        bail!("the connection has ended")
-    };
-    let call = timeout(STEP, proven).await??;
-    Ok((address, call))
+    Ok((address, proven(overheard).await?))
+}
+
+/// Makes sure that a call is refused when it comes once more, or with something else in it.
+async fn refused_when_changed(lattice: &Lattice, call: &Message, target: &str) -> Result<()> {
+    let mark = lattice.events.len();
+    replay(lattice, call, |_, _| {}).await?;
+    refused(lattice, mark, target, "replayed").await?;
+    let mark = lattice.events.len();
+    replay(lattice, call, |_, payload| payload[0] ^= 1).await?;
+    refused(lattice, mark, target, "bad-proof").await?;
+    let mark = lattice.events.len();
+    replay(lattice, call, |headers, _| {
+        headers.insert(header::SOURCE_ID, "somebody");
+    })
+    .await?;
+    refused(lattice, mark, target, "bad-proof").await
 }
 
 #[tokio::test]
@@ -212,18 +248,22 @@ async fn recorded_and_changed_calls_do_nothing() -> Result<()> {
     // Also in a lattice that was told nothing: hosts vouch for themselves then.
     for lattice in [Lattice::start(2).await?, Strict::new()?.lattice(2).await?] {
         let (address, call) = counting(&lattice).await?;
-        let mark = lattice.events.len();
-        replay(&lattice, &call, |_, _| {}).await?;
-        refused(&lattice, mark, "counter", "replayed").await?;
-        let mark = lattice.events.len();
-        replay(&lattice, &call, |_, payload| payload[0] ^= 1).await?;
-        refused(&lattice, mark, "counter", "bad-proof").await?;
-        let mark = lattice.events.len();
-        replay(&lattice, &call, |headers, _| {
-            headers.insert(header::SOURCE_ID, "somebody");
-        })
-        .await?;
-        refused(&lattice, mark, "counter", "bad-proof").await?;
+        refused_when_changed(&lattice, &call, "counter").await?;
+        assert_eq!(get(&address, "/n").await?, (200, "Counter /n: 2\n".into()));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_provider_process_refuses_recorded_and_changed_calls_by_itself() -> Result<()> {
+    for lattice in [Lattice::start(2).await?, Strict::new()?.lattice(2).await?] {
+        let overheard = overhear(&lattice, "kv").await?;
+        lattice.run_counter(0, &[1], 10).await?;
+        let address = lattice.serve_http(0, "counter").await?;
+        let first = lattice.until_status(&address, "/n", 200).await?;
+        assert_eq!(first, "Counter /n: 1\n");
+        let call = proven(overheard).await?;
+        refused_when_changed(&lattice, &call, "kv").await?;
         assert_eq!(get(&address, "/n").await?, (200, "Counter /n: 2\n".into()));
     }
     Ok(())
@@ -285,6 +325,7 @@ async fn a_provider_with_its_own_credentials_calls_as_nobody_else() -> Result<()
     let foreign = call_as(&peer, "test").await;
     assert_eq!(code(foreign)?, "foreign-source");
     refused(&lattice, 0, "probe", "foreign-source").await?;
+    refused_by(&lattice, 0, "thief", "may not call as `test`").await?;
     // As itself it may call what it is linked to.
     assert_eq!(code(call_as(&peer, "thief").await)?, "not-linked");
     refused(&lattice, 0, "probe", "not-linked").await?;
@@ -356,9 +397,129 @@ async fn a_process_on_the_socket_is_who_its_ticket_says() -> Result<()> {
     linked_otherwise(&lattice, &thief).await?;
     lattice.link("thief", "probe", PROBE, &[], &[]).await?;
     assert_eq!(call_as(&thief, "thief").await?, text("psst"));
+    let mark = lattice.events.len();
     assert_eq!(code(call_as(&thief, "test").await)?, "foreign-source");
-    // Who shows a ticket that nobody was given is cut off, which `lattice-rpc` tests.
+    refused_by(&lattice, mark, "thief", "may not call as `test`").await?;
     let (nobody, _line) = on_the_socket(&lattice, &path, SecretText::default()).await?;
     assert_eq!(code(call_as(&nobody, "thief").await)?, "unauthenticated");
     Ok(())
+}
+
+/// Kinds of frames of a line.
+const HAVE: u8 = 2;
+const DECLINED: u8 = 5;
+const MESSAGE: u8 = 6;
+const HELLO: u8 = 7;
+
+fn framed(kind: u8, content: &[u8]) -> Vec<u8> {
+    let len = content.len() as u32 + 1;
+    [&len.to_be_bytes()[..], &[kind], content].concat()
+}
+
+/// A frame of a kind that carries a message.
+fn message(kind: u8, subject: &str, reply: &str) -> Vec<u8> {
+    let mut content = vec![0];
+    content.extend((subject.len() as u16).to_be_bytes());
+    content.extend((reply.len() as u16).to_be_bytes());
+    content.extend([0; 4]);
+    for part in [subject, reply, "forged"] {
+        content.extend(part.as_bytes());
+    }
+    framed(kind, &content)
+}
+
+/// Says something on a line to a host, on which a ticket was shown.
+async fn say(path: &str, ticket: &str, frame: &[u8]) -> Result<UnixStream> {
+    let mut line = UnixStream::connect(path).await?;
+    let hello = framed(HELLO, ticket.as_bytes());
+    let said = [&b"lattice1"[..], &hello, frame].concat();
+    line.write_all(&said).await?;
+    Ok(line)
+}
+
+/// A call that the host has under way to somebody who says nothing: the next one that comes there, since those
+/// that have come may have ended.
+async fn under_way(calls: &mut Subscriber) -> Result<(String, String)> {
+    while calls.next().now_or_never().flatten().is_some() {}
+    let call = async {
+        while let Some(call) = calls.next().await {
+            if let Some(reply) = call.reply {
+                return Ok((call.subject.to_string(), reply.to_string()));
+            }
+        }
+        bail!("the connection has ended")
+    };
+    timeout(STEP, call).await?
+}
+
+#[tokio::test]
+async fn what_a_process_on_the_socket_does_to_the_calls_of_others_is_told() -> Result<()> {
+    // Providers that are part of the host have peers of their own there.
+    for inside in [false, true] {
+        let mut lattice = Strict::new()?.lattice(1).await?;
+        lattice.inside = inside;
+        meddling_is_told(&lattice).await?;
+    }
+    Ok(())
+}
+
+async fn meddling_is_told(lattice: &Lattice) -> Result<()> {
+    let folder = TempDir::new()?;
+    let data = steal(lattice, 0, "thief", folder.path()).await?;
+    let path = data.lattice_socket.context("no socket")?;
+    let ticket = data.lattice_identity.context("no identity")?.ticket;
+    lattice
+        .run(0, "counter", "http-keyvalue-counter", 10)
+        .await?;
+    let link = lattice.link("counter", "elsewhere", STORE, &[], &[]);
+    link.await?;
+    let mut calls = lattice.client.subscribe(subject("elsewhere", ">")).await?;
+    lattice_nats_box::taken_in(&lattice.client).await?;
+    let address = lattice.serve_http(0, "counter").await?;
+    let _asking = AbortOnDropHandle::new(tokio::spawn(keep_asking(address)));
+    for kind in [HAVE, MESSAGE, DECLINED] {
+        meddle(lattice, &mut calls, (&path, ticket.expose()), kind).await?;
+    }
+    // And a ticket that nobody was given.
+    let mark = lattice.events.len();
+    let _line = say(&path, "made up", &[]).await?;
+    refused(lattice, mark, "", "unauthenticated").await
+}
+
+/// Has calls made again and again.
+async fn keep_asking(address: String) {
+    loop {
+        // The door may not be open yet, and nobody answers the call.
+        let _unanswered = timeout(Duration::from_secs(2), get(&address, "/n")).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Meddles with a call until that is told: one may have ended before the host hears of it.
+async fn meddle(
+    lattice: &Lattice,
+    calls: &mut Subscriber,
+    (path, ticket): (&str, &str),
+    kind: u8,
+) -> Result<()> {
+    for _ in 0..8 {
+        let (function, reply) = under_way(calls).await?;
+        let (frame, why) = match kind {
+            HAVE => (framed(HAVE, function.as_bytes()), "says that it serves"),
+            MESSAGE => {
+                let results = format!("{reply}.results");
+                (message(MESSAGE, &results, ""), "wrote to a call")
+            }
+            _ => (message(kind, &function, &reply), "has declined a call"),
+        };
+        let mark = lattice.events.len();
+        let _line = say(path, ticket, &frame).await?;
+        let told = |event: &Event| is_by(event, "thief", why);
+        let events = &lattice.events;
+        if let Ok(event) = events.wait_after(mark, told, Duration::from_secs(5)).await {
+            assert_eq!(event.data("target_id"), "elsewhere");
+            return Ok(());
+        }
+    }
+    bail!("frames of kind {kind} are not told")
 }

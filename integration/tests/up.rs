@@ -1,9 +1,11 @@
 //! `wash up COMPONENT…`: components that are linked to the first provider of each capability.
 
+use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use futures::TryStreamExt as _;
 use lattice_integration::{component, free_port, get, program};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -178,6 +180,16 @@ async fn files_that_are_no_components_are_refused_before_anything_starts() -> Re
     Ok(())
 }
 
+/// The streams that a user of a secure lattice sees, by the file with its credentials.
+async fn streams(keys: &Path, user: &str, port: u16) -> Result<Vec<String>> {
+    let creds = keys.join(format!("{user}.creds"));
+    let options = async_nats::ConnectOptions::with_credentials_file(creds).await?;
+    let options = options.add_root_certificates(keys.join("ca.pem"));
+    let client = options.connect(format!("tls://127.0.0.1:{port}")).await?;
+    let names = async_nats::jetstream::new(client).stream_names();
+    Ok(names.try_collect().await?)
+}
+
 #[tokio::test]
 async fn a_secure_lattice_lets_in_only_who_has_credentials_and_keeps_its_keys() -> Result<()> {
     let home = Home::new()?;
@@ -219,6 +231,14 @@ async fn a_secure_lattice_lets_in_only_who_has_credentials_and_keeps_its_keys() 
         use std::os::unix::fs::PermissionsExt as _;
         let mode = entry?.metadata()?.permissions().mode() & 0o777;
         ensure!(mode == 0o600, "{mode:o}");
+    }
+    // What one provider keeps no other provider sees, nor who puts links of their own.
+    let kept = streams(&keys, "keyvalue-nats", home.nats_port).await?;
+    let is_store = |name: &String| name.starts_with("KV_");
+    ensure!(kept.iter().any(is_store), "{kept:?}");
+    for other in ["messaging-nats", "queue-nats", "data"] {
+        let seen = streams(&keys, other, home.nats_port).await?;
+        ensure!(seen.is_empty(), "{other} sees {seen:?}");
     }
     ensure!(home.wash(&["down"]).await?.status.success());
     let up = json(&home.up(&["--secure", &counter]).await?)?;

@@ -73,7 +73,7 @@ pub const CATALOG: &[Capability] = &[
         guest: "suite-keyvalue2",
         driven: &[],
         calls: "wasi:keyvalue/store,atomics,batch",
-        called: "",
+        called: "wasi:keyvalue/watcher",
         backends: KEY_VALUE,
     },
     Capability {
@@ -114,7 +114,7 @@ pub const CATALOG: &[Capability] = &[
         guest: "suite-queue",
         driven: &[],
         calls: "lattice:queue/producer,consumer",
-        called: "",
+        called: "lattice:queue/handler",
         backends: QUEUE,
     },
     Capability {

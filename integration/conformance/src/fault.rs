@@ -20,7 +20,8 @@ const FROZEN: Duration = Duration::from_secs(2);
 pub enum Fault {
     /// Nothing: every case of the suite runs.
     None,
-    /// It is killed while the suite's statements about outages are tried, and started again.
+    /// It is killed while the suite's statements about outages are tried, and started again; a service
+    /// that forgets everything with its end falls silent before that.
     Killed,
     /// Every case runs over a connection that takes its time.
     Slow,
@@ -61,9 +62,27 @@ impl Fault {
             (Self::Slow, Place::Provider) if driven.is_empty() => {
                 Some("there is no connection of the backend's own")
             }
-            (Self::Slow, Place::Told(_)) => Some("its clients go where it tells them"),
             _ => None,
         }
+    }
+}
+
+/// How what stands behind an interface is struck while statements about outages are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blow {
+    /// It answers nothing for a while, and has kept everything.
+    Silence,
+    /// It ends and is started again.
+    Death,
+}
+
+/// The blows for a backend, in their order. What a service would forget with its end has to be there
+/// after a silence, so that one comes first.
+fn blows(backend: &Backend) -> &'static [Blow] {
+    match backend.place {
+        Place::Told(_) => &[Blow::Silence],
+        Place::Service(_) if backend.forgets.is_some() => &[Blow::Silence, Blow::Death],
+        _ => &[Blow::Death],
     }
 }
 
@@ -94,15 +113,25 @@ impl<'a> Strike<'a> {
         }
     }
 
-    /// Kills what stands behind the interface, and has it there again.
-    pub(crate) async fn carry_out(&mut self) -> Result<()> {
-        self.down().await?;
-        tokio::time::sleep(match self.backend.place {
-            Place::Told(_) => FROZEN,
-            _ => AWAY,
-        })
-        .await;
-        self.up().await
+    /// What befalls it, one after the other.
+    pub(crate) fn blows(&self) -> &'static [Blow] {
+        blows(self.backend)
+    }
+
+    /// Strikes what stands behind the interface, and has it there again.
+    pub(crate) async fn carry_out(&mut self, blow: Blow) -> Result<()> {
+        match blow {
+            Blow::Silence => {
+                self.service()?.freeze()?;
+                tokio::time::sleep(FROZEN).await;
+                self.service()?.thaw()
+            }
+            Blow::Death => {
+                self.down().await?;
+                tokio::time::sleep(AWAY).await;
+                self.up().await
+            }
+        }
     }
 
     /// Kills it.
@@ -168,5 +197,34 @@ impl<'a> Strike<'a> {
             .await?;
         ensure!(killed.success(), "could not kill the provider {pid}");
         Ok(pid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::CATALOG;
+
+    #[test]
+    fn what_a_service_keeps_is_looked_at_before_it_forgets() {
+        for backend in CATALOG.iter().flat_map(|it| it.backends) {
+            let is_service = backend.place.service().is_some();
+            if is_service && backend.forgets.is_some() {
+                let wanted = [Blow::Silence, Blow::Death];
+                assert_eq!(blows(backend), wanted, "{}", backend.name);
+            }
+        }
+    }
+
+    #[test]
+    fn what_keeps_everything_meets_one_blow() {
+        let lasting = CATALOG.iter().flat_map(|it| it.backends);
+        for backend in lasting.filter(|it| it.forgets.is_none()) {
+            let wanted = match backend.place {
+                Place::Told(_) => Blow::Silence,
+                _ => Blow::Death,
+            };
+            assert_eq!(blows(backend), [wanted], "{}", backend.name);
+        }
     }
 }

@@ -118,9 +118,12 @@ impl Ground {
     ///
     /// Fails when something does not come up, with the reason of the link where there is one.
     pub async fn lay(run: &Run<'_>) -> Result<Self> {
-        let service = match run.backend.place.service() {
-            Some(kind) => Some(Service::start(kind).await?),
-            None => None,
+        let service = match (run.backend.place.service(), run.backend.place) {
+            (Some(kind), Place::Told(_)) if run.fault == Fault::Slow => {
+                Some(Service::start_slow(kind, 2 * SLOW).await?)
+            }
+            (Some(kind), _) => Some(Service::start(kind).await?),
+            (None, _) => None,
         };
         let mut lattice = Self::nats(run.backend).await?;
         lattice.inside = run.form == Form::InHost;
@@ -238,7 +241,7 @@ impl Ground {
                 .await?;
             self.lattice.until_ready(1).await?;
             self.features = self.describe().await?;
-            self.look_at_features(capability)?;
+            look_at_features(capability, &self.features)?;
         }
         let told = backend
             .source_config
@@ -270,23 +273,6 @@ impl Ground {
         parts.join(",")
     }
 
-    /// Every provider of a capability tells the same features.
-    fn look_at_features(&self, capability: &Capability) -> Result<()> {
-        let Some(vocabulary) = capability.vocabulary() else {
-            return Ok(());
-        };
-        let told = self.features.iter();
-        let told = told.map(|(name, value)| (name.as_str(), value.as_str()));
-        let complaints = vocabulary.complaints(told);
-        if !complaints.is_empty() {
-            bail!(
-                "the provider describes itself badly: {}",
-                complaints.join(", ")
-            );
-        }
-        Ok(())
-    }
-
     /// What the provider says of the component's link.
     async fn describe(&self) -> Result<Vec<(String, String)>> {
         let until = Instant::now() + Duration::from_secs(10);
@@ -306,4 +292,21 @@ impl Ground {
             .map(|_| Ok((read.string()?, read.string()?)))
             .collect()
     }
+}
+
+/// Every provider of a capability tells the same features.
+fn look_at_features(capability: &Capability, told: &[(String, String)]) -> Result<()> {
+    let Some(vocabulary) = capability.vocabulary() else {
+        return Ok(());
+    };
+    let told = told.iter();
+    let told = told.map(|(name, value)| (name.as_str(), value.as_str()));
+    let complaints = vocabulary.complaints(told);
+    if !complaints.is_empty() {
+        bail!(
+            "the provider describes itself badly: {}",
+            complaints.join(", ")
+        );
+    }
+    Ok(())
 }

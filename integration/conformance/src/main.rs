@@ -96,7 +96,7 @@ fn found_before(files: &[PathBuf]) -> Result<Report> {
             .with_context(|| format!("could not read `{}`", file.display()))?;
         let read: Report = serde_json::from_str(&text)
             .with_context(|| format!("`{}` is not what `--json` writes", file.display()))?;
-        report.results.extend(read.results);
+        report.add(read);
     }
     Ok(report)
 }
@@ -108,7 +108,7 @@ async fn found_now(program: &Program) -> Result<Report> {
         "there is no such backend; there are {}",
         names()
     );
-    let mut report = Report::default();
+    let mut report = Report::now();
     for fault in &program.fault {
         for (capability, backend) in &chosen {
             for form in backend.forms() {
@@ -195,6 +195,6 @@ fn publish(page: &std::path::Path, report: &Report) -> Result<()> {
             page.display()
         )
     })?;
-    let text = format!("{before}{BEGIN}\n{}\n{END}{after}", report.table());
+    let text = format!("{before}{BEGIN}\n{}\n{END}{after}", report.shown());
     std::fs::write(page, text).with_context(|| format!("could not write `{}`", page.display()))
 }

@@ -16,7 +16,7 @@ use lattice_rpc::{CallError, RemoteError};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::fault::Strike;
+use crate::fault::{Blow, Strike};
 use crate::ground::COMPONENT;
 use crate::report::Outcome;
 use crate::suite::{Case, Settings, Suite, Verdict, write_settings};
@@ -91,42 +91,55 @@ pub(crate) async fn run(strike: &mut Strike<'_>, filter: &str) -> Result<Outcome
         .filter(|name| name.contains(filter))
         .map(|name| Arc::new(Trial::new(suite.clone(), name, in_the_dark)))
         .collect();
-    let mut workers = JoinSet::new();
+    let mut outcome = Outcome::default();
     for trial in &trials {
         trial.begin().await;
+        let (name, verdict) = (trial.name.clone(), Verdict::Passed);
+        outcome.cases.push(Case { name, verdict });
+    }
+    for blow in strike.blows() {
+        let verdicts = round(strike, *blow, &trials, &witness).await?;
+        for (case, verdict) in outcome.cases.iter_mut().zip(verdicts) {
+            // What did not hold over one blow does not hold.
+            if !matches!(case.verdict, Verdict::Failed(_)) {
+                case.verdict = verdict;
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+/// Has all of them tried while a blow falls, and asks afterwards whether they hold.
+async fn round(
+    strike: &mut Strike<'_>,
+    blow: Blow,
+    trials: &[Arc<Trial>],
+    witness: &Witness,
+) -> Result<Vec<Verdict>> {
+    let mut workers = JoinSet::new();
+    for trial in trials {
+        trial.stop.store(false, Ordering::Relaxed);
         for _ in 0..WORKERS {
             workers.spawn(Arc::clone(trial).work());
         }
     }
-    let counts = told(&trials);
-    all(&trials, async |at, trial| {
-        trial.until_told(counts[at] + ENOUGH, WORKS).await
-    })
-    .await;
-    strike.carry_out().await?;
-    let since: Vec<_> = trials
-        .iter()
-        .map(|trial| trial.steps.load(Ordering::Relaxed))
-        .collect();
-    let counts = told(&trials);
-    all(&trials, async |at, trial| {
-        trial.until_told(counts[at] + ENOUGH, WORKS_AGAIN).await;
-    })
-    .await;
-    for trial in &trials {
+    until_enough(trials, WORKS).await;
+    strike.carry_out(blow).await?;
+    let steps = trials.iter().map(|it| it.steps.load(Ordering::Relaxed));
+    let since: Vec<_> = steps.collect();
+    until_enough(trials, WORKS_AGAIN).await;
+    for trial in trials {
         trial.stop.store(true, Ordering::Relaxed);
     }
     while workers.join_next().await.is_some() {}
-    let forgets = strike.backend.forgets.is_some();
-    let mut outcome = Outcome::default();
+    let forgets = blow == Blow::Death && strike.backend.forgets.is_some();
+    let mut verdicts = Vec::new();
     for (trial, since) in trials.iter().zip(since) {
         Arc::clone(trial).crowd().await;
         let since = if forgets { since } else { 0 };
-        let verdict = trial.verdict(&witness, since, forgets).await;
-        let name = trial.name.clone();
-        outcome.cases.push(Case { name, verdict });
+        verdicts.push(trial.verdict(witness, since, forgets).await);
     }
-    Ok(outcome)
+    Ok(verdicts)
 }
 
 async fn statements(suite: &Suite) -> Result<Vec<String>> {
@@ -139,14 +152,12 @@ async fn statements(suite: &Suite) -> Result<Vec<String>> {
         .collect::<Result<_, _>>()?)
 }
 
-fn told(trials: &[Arc<Trial>]) -> Vec<usize> {
-    trials.iter().map(|trial| trial.told()).collect()
-}
-
-/// One after the other: all of them go on meanwhile.
-async fn all(trials: &[Arc<Trial>], mut wait: impl AsyncFnMut(usize, &Trial)) {
-    for (at, trial) in trials.iter().enumerate() {
-        wait(at, trial).await;
+/// Waits until each has enough acknowledged attempts more than now. One after the other: all of them go
+/// on meanwhile.
+async fn until_enough(trials: &[Arc<Trial>], within: Duration) {
+    let counts: Vec<_> = trials.iter().map(|trial| trial.told()).collect();
+    for (trial, count) in trials.iter().zip(counts) {
+        trial.until_told(count + ENOUGH, within).await;
     }
 }
 

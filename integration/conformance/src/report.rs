@@ -79,11 +79,43 @@ impl Row {
 /// What a run found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
+    /// Of what it was run, as `git describe` tells it; of several runs each once, with commas. Empty where it
+    /// is not known, as in reports of before it was told.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub commit: String,
     /// One for each backend and form.
     pub results: Vec<Row>,
 }
 
 impl Report {
+    /// An empty one of what is checked out now.
+    #[must_use]
+    pub fn now() -> Self {
+        let mut git = std::process::Command::new("git");
+        git.args(["describe", "--always", "--dirty"]);
+        let told = git.current_dir(lattice_integration::workspace()).output();
+        // Without git it is not known.
+        let commit = told.map_or_else(
+            |_| String::new(),
+            |told| String::from_utf8_lossy(&told.stdout).trim().to_owned(),
+        );
+        Self {
+            commit,
+            results: Vec::new(),
+        }
+    }
+
+    /// Takes what another run has found.
+    pub fn add(&mut self, other: Self) {
+        for commit in other.commit.split(", ").filter(|it| !it.is_empty()) {
+            if self.commit.split(", ").all(|known| known != commit) {
+                let comma = if self.commit.is_empty() { "" } else { ", " };
+                let _ = write!(self.commit, "{comma}{commit}");
+            }
+        }
+        self.results.extend(other.results);
+    }
+
     /// Whether something was run and none of it failed. Each suite has to have run a case, or any of
     /// them where only those were wanted whose names contain `filter`.
     #[must_use]
@@ -94,6 +126,16 @@ impl Report {
             false => ran.any(|ran| ran),
         };
         has_run && self.results.iter().all(|row| row.failed == 0)
+    }
+
+    /// What the page shows: the table, and of what it was run.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let table = self.table();
+        match self.commit.replace(", ", "`, `") {
+            commits if commits.is_empty() => table,
+            commits => format!("{table}\nRun of `{commits}`.\n"),
+        }
     }
 
     /// The table of the page: a line for each backend, a column for each form and each fault.
@@ -171,6 +213,7 @@ mod tests {
         };
         let report = |results: &[(usize, usize)]| Report {
             results: results.iter().map(|&(p, f)| row(p, f)).collect(),
+            ..Report::default()
         };
         assert!(!report(&[]).holds(""));
         assert!(!report(&[(1, 0), (0, 0)]).holds(""));
@@ -204,7 +247,10 @@ mod tests {
             filter: "",
         };
         let row = Row::new(&run, &outcome);
-        let mut report = Report { results: vec![row] };
+        let mut report = Report {
+            results: vec![row],
+            ..Report::default()
+        };
         let json = serde_json::to_string(&report).unwrap();
         assert_eq!(
             json,
@@ -218,5 +264,30 @@ mod tests {
         assert!(json.contains(r#""fault":"killed""#), "{json}");
         let line = "| not run | not run | not run | 1 passed, 1 refused, 1 **failed** | not run |";
         assert!(report.table().contains(line), "{}", report.table());
+    }
+
+    #[test]
+    fn a_report_tells_of_what_it_was_run() {
+        assert!(!Report::now().commit.contains(", "));
+        let of = |commit: &str| Report {
+            commit: commit.to_owned(),
+            results: Vec::new(),
+        };
+        assert_eq!(of("").shown(), of("").table());
+        let mut all = Report::default();
+        for commit in ["", "abc1234", "def5678-dirty", "abc1234"] {
+            all.add(of(commit));
+        }
+        assert_eq!(all.commit, "abc1234, def5678-dirty");
+        all.add(of("def5678-dirty, 0123abc"));
+        let shown = all.shown();
+        let line = "\n\nRun of `abc1234`, `def5678-dirty`, `0123abc`.\n";
+        assert!(shown.ends_with(line), "{shown}");
+        let json = serde_json::to_string(&all).unwrap();
+        let told = r#""commit":"abc1234, def5678-dirty, 0123abc""#;
+        assert!(json.contains(told), "{json}");
+        // One of before it was told.
+        let old: Report = serde_json::from_str(r#"{"results":[]}"#).unwrap();
+        assert_eq!(old, Report::default());
     }
 }

@@ -163,6 +163,7 @@ suites! {
         etcd_beside "etcd" Process
         redis_inside "redis" InHost
         redis_beside "redis" Process
+        nats_old "nats-2.9" InHost
     }
     http_in "http-in" {
         server_inside "http-server" InHost

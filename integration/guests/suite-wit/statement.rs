@@ -88,6 +88,24 @@ impl<'a> Outcome<'a> {
         }
         Ok(())
     }
+
+    /// Compares what each attempt does by itself, as often as `done` says: an acknowledged one has done it
+    /// once, and one that nobody knows of has not done it twice.
+    pub(crate) fn each_once(
+        &self,
+        mut done: impl FnMut(u32) -> Result<u64, Failure>,
+    ) -> Result<(), Failure> {
+        for attempt in self.attempts {
+            let (step, times) = (attempt.step, done(attempt.step)?);
+            if times > 1 {
+                return Err(broken(format!("step {step} was done {times} times")));
+            }
+            if times == 0 && attempt.told.is_some() {
+                return Err(broken(format!("step {step} was acknowledged and not done")));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// An error that the backend's absence explains.

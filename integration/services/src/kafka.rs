@@ -1,14 +1,16 @@
 //! Brokers of Kafka's protocol, as librdkafka brings them.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
 use crate::Greeting;
 use crate::recipe::{Line, Recipe};
 
-pub(crate) fn recipe(ports: &[u16]) -> Result<Recipe> {
-    let line = Line::new(program()?, &[&ports[0].to_string()]);
+pub(crate) fn recipe(ports: &[u16], delay: Duration) -> Result<Recipe> {
+    let (port, delay) = (ports[0].to_string(), delay.as_millis().to_string());
+    let line = Line::new(program()?, &[&port, &delay]);
     Ok(Recipe::of(line, Greeting::Connects))
 }
 

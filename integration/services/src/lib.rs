@@ -111,7 +111,7 @@ impl Kind {
         }
     }
 
-    fn recipe(self, dir: &Path, ports: &[u16]) -> Result<Recipe> {
+    fn recipe(self, dir: &Path, ports: &[u16], delay: Duration) -> Result<Recipe> {
         match self {
             Self::Nats => nats::recipe(lattice_nats_box::find_server()?, dir, ports),
             Self::OldNats => nats::recipe(lattice_nats_box::find_old_server()?, dir, ports),
@@ -123,7 +123,7 @@ impl Kind {
             Self::Mosquitto => mosquitto::recipe(dir, ports),
             Self::Moto => moto::recipe(dir, ports),
             Self::Azurite => azurite::recipe(dir, ports),
-            Self::Kafka => kafka::recipe(ports),
+            Self::Kafka => kafka::recipe(ports, delay),
         }
     }
 
@@ -157,6 +157,8 @@ impl Kind {
 pub struct Service {
     kind: Kind,
     ports: Vec<u16>,
+    /// How much later it answers.
+    delay: Duration,
     processes: Vec<Group>,
     // After the processes, which write to it until they are gone.
     dir: Folder,
@@ -186,6 +188,20 @@ impl Service {
     /// it does not get ready.
     pub async fn start(kind: Kind) -> Result<Self> {
         let mut service = Self::reserve(kind)?;
+        service.start_again().await?;
+        Ok(service)
+    }
+
+    /// Starts brokers of Kafka that answer so much later: their clients go where they tell them, past all
+    /// that stands before their port.
+    ///
+    /// # Errors
+    ///
+    /// As [`Service::start`], and for every other kind.
+    pub async fn start_slow(kind: Kind, by: Duration) -> Result<Self> {
+        ensure!(kind == Kind::Kafka, "{} is not slow itself", kind.name());
+        let mut service = Self::reserve(kind)?;
+        service.delay = by;
         service.start_again().await?;
         Ok(service)
     }
@@ -220,6 +236,7 @@ impl Service {
         Ok(Self {
             kind,
             ports: ports?,
+            delay: Duration::ZERO,
             processes: Vec::new(),
             dir,
         })
@@ -283,7 +300,7 @@ impl Service {
     /// As [`Service::start`].
     pub async fn start_again(&mut self) -> Result<()> {
         self.kill();
-        let recipe = self.kind.recipe(self.dir.path(), &self.ports)?;
+        let recipe = self.kind.recipe(self.dir.path(), &self.ports, self.delay)?;
         recipe.own_folder(self.dir.path())?;
         let prepared = self.dir.path().join("prepared");
         if !prepared.exists() {

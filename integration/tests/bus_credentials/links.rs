@@ -12,13 +12,22 @@ use lattice_integration::{Event, Lattice, STEP, STORE, get, until};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
-use crate::attacker::Attacker;
+use crate::attacker::{Attacker, subjects_of};
 use crate::rotation::Caller;
 use crate::scene::{Guarded, LONG, SHORT, Tenant};
 
 #[tokio::test]
 async fn a_providers_credentials_reach_no_further_than_its_links() -> Result<()> {
-    let guarded = Guarded::start(LONG).await?;
+    reach_no_further(&Guarded::start(LONG).await?).await
+}
+
+#[tokio::test]
+async fn in_a_strict_lattice_they_reach_no_further_either() -> Result<()> {
+    reach_no_further(&Guarded::strict(LONG).await?).await
+}
+
+/// Tries everything that the credentials of the provider `kv` do not allow.
+async fn reach_no_further(guarded: &Guarded) -> Result<()> {
     let lattice = &guarded.lattice;
     let data = guarded.store("kv").await?;
     let other = guarded.store("vault").await?;
@@ -107,6 +116,35 @@ async fn a_providers_credentials_reach_no_further_than_its_links() -> Result<()>
     let text = lattice.until_status(&address, "/before", 200).await?;
     ensure!(text == "Counter /before: 2\n", "{text}");
     Ok(())
+}
+
+#[tokio::test]
+async fn what_is_tried_between_decoys_is_named() -> Result<()> {
+    let guarded = Guarded::start(LONG).await?;
+    let data = guarded.store("kv").await?;
+    let attacker = Attacker::new(&data).await?;
+    let put = "wasmbus.ctl.v1.default.link.put";
+    let decoys = |from: usize| {
+        let of_sorts = |number: usize| {
+            [
+                format!("x.{number}"),
+                format!("wasmbus.ctl.v1.default.x.{number}"),
+            ]
+        };
+        (from..from + 200).flat_map(of_sorts)
+    };
+    for subject in decoys(0).chain([put.to_owned()]).chain(decoys(200)) {
+        attacker.client.publish(subject, "{}".into()).await?;
+    }
+    attacker.client.flush().await?;
+    until(async || {
+        let events = guarded.lattice.events.all();
+        let mut refused = events.iter().filter(|event| event.name == "bus_refused");
+        let named = refused.any(|event| subjects_of(event).any(|subject| subject == put));
+        ensure!(named, "{put} is not named");
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]
@@ -267,5 +305,19 @@ async fn one_of_several_hosts_tells_what_is_refused_and_another_when_it_has_ende
         "{:?}",
         guarded.lattice.events.all()
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn places_for_answers_do_not_tell_the_next_ones() -> Result<()> {
+    let lattice = Lattice::start(0).await?;
+    let places: Vec<_> = (0..100).map(|_| lattice.client.new_inbox()).collect();
+    for pair in places.windows(2) {
+        let letters = pair[0].chars().zip(pair[1].chars());
+        let same = letters.take_while(|(one, next)| one == next).count();
+        // What every inbox begins with, and what may be equal by chance.
+        let by_chance = pair[0].rfind('.').context("no place")? + 1 + 4;
+        ensure!(same <= by_chance, "{pair:?}");
+    }
     Ok(())
 }

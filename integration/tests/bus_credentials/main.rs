@@ -5,9 +5,11 @@
 #![expect(clippy::disallowed_methods, reason = "an attacker owns no subject")]
 
 mod attacker;
+mod callers;
 mod links;
 mod many_links;
 mod policy;
 mod rotation;
 mod scene;
+mod signing_key;
 mod tenants;

@@ -243,6 +243,28 @@ async fn credentials_of_another_account_are_not_followed() -> Result<()> {
 }
 
 #[tokio::test]
+async fn no_process_is_started_in_another_account_than_that_of_its_host() -> Result<()> {
+    let (own, other) = (Tenant::new("lattice"), Tenant::new("other"));
+    let folder = TempDir::new()?;
+    let file = folder.path().join("host.creds");
+    write_creds(&own.user(None)?, &file)?;
+    let of_host = arguments(&[("--nats-creds", &file.display().to_string())]);
+    let mut lattice = Lattice::start_with(server(&[&own, &other])?, 0).await?;
+    lattice.add_host(host(of_host)).await?;
+    write_creds(&other.user(None)?, &file)?;
+    let start = async || {
+        lattice
+            .provide(0, "kv", "keyvalue-memory-provider", &[])
+            .await
+    };
+    let refused = start().await.err().context("it was started")?;
+    let text = format!("{refused:#}");
+    ensure!(text.contains("another NATS account"), "{text}");
+    write_creds(&own.user(None)?, &file)?;
+    start().await
+}
+
+#[tokio::test]
 async fn a_new_user_takes_over_in_commands_that_go_on_too() -> Result<()> {
     let tenant = Tenant::new("lattice");
     let folder = TempDir::new()?;

@@ -8,7 +8,7 @@ use anyhow::Result;
 use base64::Engine as _;
 use lattice_claims::nats::{Account, User, account_token, operator_token, user_token};
 use lattice_claims::{KeyKind, SigningKey, epoch_seconds};
-use lattice_core::provider::HostData;
+use lattice_core::provider::{HostData, SecretText};
 use lattice_integration::{HostOptions, Lattice, program};
 use lattice_nats::connection::Creds;
 use lattice_nats_box::NatsBoxOptions;
@@ -30,6 +30,16 @@ impl Tenant {
     pub(crate) fn new(name: &'static str) -> Self {
         let [key, signing] = [(); 2].map(|()| SigningKey::generate(KeyKind::Account));
         Self { name, key, signing }
+    }
+
+    /// The seed of the key that signs for its users.
+    pub(crate) fn signing_seed(&self) -> SecretText {
+        self.signing.seed()
+    }
+
+    /// Has another key sign for its users; the server is to be told.
+    pub(crate) fn replace_signing_key(&mut self) {
+        self.signing = SigningKey::generate(KeyKind::Account);
     }
 
     fn token(&self, operator: &SigningKey, jetstream: bool) -> Result<String> {
@@ -124,6 +134,17 @@ impl Guarded {
         let tenant = Tenant::new("lattice");
         let mut guarded = Self::without_host(&[&tenant]).await?;
         guarded.add_host(&tenant, life, &[]).await?;
+        Ok(guarded)
+    }
+
+    /// One whose host lets in only calls that prove who makes them, as `wash up --secure` has it.
+    pub(crate) async fn strict(life: Duration) -> Result<Self> {
+        let tenant = Tenant::new("lattice");
+        let cluster = SigningKey::generate(KeyKind::Cluster).seed();
+        let mut guarded = Self::without_host(&[&tenant]).await?;
+        let strict = "--allow-legacy-peers=false";
+        let more = [strict, "--cluster-seed", cluster.expose()];
+        guarded.add_host(&tenant, life, &more).await?;
         Ok(guarded)
     }
 

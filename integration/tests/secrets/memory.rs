@@ -14,6 +14,17 @@ const ROOT: u32 = 0;
 
 /// A program as it is started by a user who is not root.
 fn start(lattice: &Lattice, folder: &TempDir, name: &str, words: &[&str]) -> Result<Child> {
+    start_with(Stdio::null(), lattice, folder, name, words)
+}
+
+/// The same with something on its standard input.
+fn start_with(
+    input: Stdio,
+    lattice: &Lattice,
+    folder: &TempDir,
+    name: &str,
+    words: &[&str],
+) -> Result<Child> {
     let mut command = Command::new(program(name)?);
     command
         .args(words)
@@ -21,7 +32,7 @@ fn start(lattice: &Lattice, folder: &TempDir, name: &str, words: &[&str]) -> Res
         .env("WASMCLOUD_CTL_PORT", lattice.nats.port.to_string())
         .env("WASMCLOUD_NATS_PORT", lattice.nats.port.to_string())
         .current_dir(folder.path())
-        .stdin(Stdio::null())
+        .stdin(input)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true);
@@ -29,6 +40,15 @@ fn start(lattice: &Lattice, folder: &TempDir, name: &str, words: &[&str]) -> Res
         command.uid(NOBODY).gid(NOBODY);
     }
     Ok(command.spawn()?)
+}
+
+/// A folder that everybody may use.
+fn folder() -> Result<TempDir> {
+    let folder = tempfile::Builder::new()
+        .prefix("lattice-memory-")
+        .tempdir()?;
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777))?;
+    Ok(folder)
 }
 
 /// What is in `/proc` of a process whose memory is hidden belongs to root, whoever it runs as.
@@ -46,10 +66,7 @@ async fn is_hidden(process: &mut Child) -> Result<()> {
 #[tokio::test]
 async fn hosts_and_backends_hide_their_memory_from_the_start() -> Result<()> {
     let lattice = Lattice::start(0).await?;
-    let folder = tempfile::Builder::new()
-        .prefix("lattice-memory-")
-        .tempdir()?;
-    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777))?;
+    let folder = folder()?;
     // Neither has been asked for a secret yet.
     let flags = ["--no-socket", "--no-code-cache"];
     let mut host = start(&lattice, &folder, "lattice-host", &flags)?;
@@ -78,4 +95,14 @@ async fn hosts_and_backends_hide_their_memory_from_the_start() -> Result<()> {
     Command::new("kill").arg(pid).status().await?;
     up.wait().await?;
     Ok(())
+}
+
+#[tokio::test]
+async fn a_provider_hides_its_memory_before_it_is_told_anything() -> Result<()> {
+    let lattice = Lattice::start(0).await?;
+    let folder = folder()?;
+    // The line with its keys does not come, for as long as this end is open.
+    let (input, name) = (Stdio::piped(), "keyvalue-memory-provider");
+    let mut provider = start_with(input, &lattice, &folder, name, &[])?;
+    is_hidden(&mut provider).await.context("the provider")
 }

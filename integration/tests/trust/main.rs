@@ -2,4 +2,6 @@
 
 mod claims;
 mod policy;
+mod rebinding;
+mod strict;
 mod swapped;

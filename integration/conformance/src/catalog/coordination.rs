@@ -34,6 +34,7 @@ pub(super) const LOCK_WASI: &[Backend] = &[
     Backend::lattice("nats", "lock-nats"),
     Backend::of("etcd", "lock-etcd", Kind::Etcd, url),
     Backend::of("redis", "lock-redis", Kind::Redis, url),
+    Backend::lattice("nats", "lock-nats").on_old_nats("nats-2.9"),
 ];
 
 fn election(ground: &Ground) -> Value {

@@ -4,7 +4,7 @@ use crate::bindings::exports::lattice::conformance::suite::Failure;
 use crate::bindings::wasi::blobstore::blobstore;
 use crate::bindings::wasi::blobstore::container::Container;
 use crate::statement::{Outcome, Statement, Told, away, broken};
-use crate::world::{Step, expect, holds, read_all, same, write};
+use crate::world::{Step, expect, holds, id, read_all, same, write};
 
 /// The statements of this file.
 pub(crate) const STATEMENTS: &[Statement] = &[
@@ -18,6 +18,11 @@ pub(crate) const STATEMENTS: &[Statement] = &[
         attempt: write_again,
         check: one_of_its_values,
     },
+    Statement {
+        name: "what was deleted or moved stays so over an outage",
+        attempt: delete_or_move,
+        check: gone_from_its_place,
+    },
 ];
 
 /// The size of an object: a few pieces.
@@ -28,9 +33,13 @@ fn byte(step: u32) -> u8 {
     (step % 251) as u8
 }
 
+fn container_name(told: &Told<'_>) -> String {
+    format!("{}-outage", told.run())
+}
+
 /// The container, which a store that forgets has to make again.
 fn container(told: &Told<'_>) -> Result<Container, Failure> {
-    let name = format!("{}-outage", told.run());
+    let name = container_name(told);
     if blobstore::container_exists(&name).map_err(away)? {
         return blobstore::get_container(&name).map_err(away);
     }
@@ -86,4 +95,37 @@ fn one_of_its_values(told: &Told<'_>, outcome: &Outcome<'_>) -> Step {
         return Ok(());
     }
     Err(broken("nobody wrote what is there"))
+}
+
+/// The names of the object of a step, before and after it is moved.
+fn places(step: u32) -> [String; 2] {
+    [format!("here-{step}"), format!("there-{step}")]
+}
+
+fn delete_or_move(told: &Told<'_>, step: u32) -> Result<String, Failure> {
+    let [here, there] = places(step);
+    write_step(told, &here, step)?;
+    if step % 2 == 0 {
+        container(told)?.delete_object(&here).map_err(away)?;
+        return Ok("deleted".to_owned());
+    }
+    let name = container_name(told);
+    blobstore::move_object(&id(&name, &here), &id(&name, &there)).map_err(away)?;
+    Ok("moved".to_owned())
+}
+
+/// Of an attempt that failed nobody knows how far it came.
+fn gone_from_its_place(told: &Told<'_>, outcome: &Outcome<'_>) -> Step {
+    let container = container(told)?;
+    for (step, what) in outcome.told() {
+        let [here, there] = places(step);
+        let is_here = expect("has-object", container.has_object(&here))?;
+        holds(&format!("`{here}` was {what} and is there"), !is_here)?;
+        if what == "moved" {
+            let data = expect(&format!("reading `{there}`"), read_all(&container, &there))?;
+            let own = data.len() == SIZE && data.iter().all(|found| *found == byte(step));
+            holds(&format!("`{there}` is not what was moved"), own)?;
+        }
+    }
+    Ok(())
 }

@@ -173,9 +173,15 @@ fn key_limit(run: &Run<'_>) -> Verdict {
     let longer = format!("{key}k");
     let why = refused("a key beyond the limit", bucket.set(&longer, b"x"))?;
     if !why.contains("key") {
-        return Err(failed(format!("the refusal does not speak of the key: {why}")));
+        return Err(failed(format!(
+            "the refusal does not speak of the key: {why}"
+        )));
     }
-    equal("get at the limit", bucket.get(&key)?, Some(b"kept".to_vec()))?;
+    equal(
+        "get at the limit",
+        bucket.get(&key)?,
+        Some(b"kept".to_vec()),
+    )?;
     Ok(bucket.delete(&key)?)
 }
 

@@ -28,6 +28,8 @@ mod swapping;
 mod swaps;
 #[path = "../../suite-keyvalue/src/values.rs"]
 mod values;
+#[path = "../../suite-keyvalue/src/watch.rs"]
+mod watch;
 
 use bindings::exports::lattice::conformance::suite::{Failure, Guest, Setting};
 use kit::Case;
@@ -41,6 +43,7 @@ fn all() -> Vec<Case> {
         counts::CASES,
         swaps::CASES,
         pages::CASES,
+        watch::CASES,
     ]
     .concat()
 }

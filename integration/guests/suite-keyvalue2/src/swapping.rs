@@ -32,7 +32,10 @@ fn swap_in(told: &Told<'_>, _: u32) -> Result<String, Failure> {
     let bucket = bucket()?;
     let mut cas = Cas::new(&bucket, &key(told)).map_err(away)?;
     for _ in 0..TRIES {
-        let current = cas.current().map_err(away)?.unwrap_or_else(|| b"0".to_vec());
+        let current = cas
+            .current()
+            .map_err(away)?
+            .unwrap_or_else(|| b"0".to_vec());
         let number: Option<u64> = String::from_utf8(current).ok().and_then(|n| n.parse().ok());
         let next = number.ok_or_else(|| broken("what is there is no number"))? + 1;
         match swap(cas, next.to_string().as_bytes()) {

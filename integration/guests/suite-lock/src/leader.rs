@@ -31,7 +31,8 @@ impl Guest for Suite {
     }
 }
 
-fn of(what: &str, election: &str, fence: u64) -> String {
+/// The name of a note.
+pub(crate) fn of(what: &str, election: &str, fence: u64) -> String {
     format!("note.{what}.{election}.{fence}")
 }
 
@@ -65,7 +66,7 @@ fn election<'a>(run: &'a Run<'_>) -> Result<&'a str, Failure> {
 }
 
 /// The fence of an office that is newer than `last` and was told.
-fn office(election: &str, last: u64) -> Result<u64, Failure> {
+pub(crate) fn office(election: &str, last: u64) -> Result<u64, Failure> {
     until("a component is elected", || {
         let holder = lock::inspect("", election)?;
         let Some(fence) = holder

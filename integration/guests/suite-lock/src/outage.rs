@@ -1,10 +1,14 @@
 //! What holds over an outage of the locks.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use crate::bindings::exports::lattice::conformance::suite::Failure;
 use crate::bindings::lattice::conformance::witness;
 use crate::bindings::lattice::lock::lock;
 use crate::bindings::lattice::lock::types::{Error, Lease};
 use crate::kit::{LONG, Run, Verdict, equal, give, holds, take};
+use crate::leader;
 use crate::statement::{Outcome, Statement, Told, away, broken};
 
 /// The statements of this file.
@@ -19,11 +23,19 @@ pub(crate) const STATEMENTS: &[Statement] = &[
         attempt: renew,
         check: still_held,
     },
+    Statement {
+        name: "a component is elected over an outage, and is told so",
+        attempt: lead,
+        check: leads,
+    },
 ];
 
 /// How long a holder may take; one that takes longer is not one any more.
 const TTL_MS: u32 = 5000;
 const WAIT_MS: u32 = 500;
+
+/// Longer than an office that nobody renews lasts: the driver's election has a `ttl_ms` of 3000.
+const LASTS: Duration = Duration::from_millis(3500);
 
 fn name(told: &Told<'_>, name: &str) -> String {
     Run(told.0).name(&format!("outage-{name}"))
@@ -111,4 +123,32 @@ fn still_held(told: &Told<'_>, _: &Outcome<'_>) -> Verdict {
     let stale = lock::renew("", token, LONG);
     equal("a renewal by the one before", stale, Err(Error::NotHeld))?;
     give(&next)
+}
+
+/// Tells the fence of the component that is elected and was told so.
+fn lead(told: &Told<'_>, _: u32) -> Result<String, Failure> {
+    let Some(election) = told.setting("election") else {
+        return Ok(String::new());
+    };
+    let holder = lock::inspect("", election).map_err(away)?;
+    let fence = holder.map(|holder| holder.fence);
+    let fence = fence.ok_or_else(|| away("nobody is elected"))?;
+    let note = leader::of("elected", election, fence);
+    match lock::inspect("notes", &note).map_err(away)? {
+        Some(_) => Ok(fence.to_string()),
+        None => Err(away("it was not told so far")),
+    }
+}
+
+fn leads(told: &Told<'_>, outcome: &Outcome<'_>) -> Verdict {
+    let Some(election) = told.setting("election") else {
+        return Err(Failure::Refused("the driver holds no election".to_owned()));
+    };
+    let fences = outcome.told().filter_map(|(_, fence)| fence.parse().ok());
+    let last: u64 = fences.max().unwrap_or_default();
+    // The same office may have lasted.
+    let fence = leader::office(election, last.saturating_sub(1))?;
+    // Of one whose holder is gone nothing may be left but the rest of its time.
+    sleep(LASTS);
+    leader::office(election, fence.saturating_sub(1)).map(drop)
 }

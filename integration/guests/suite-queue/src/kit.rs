@@ -77,6 +77,12 @@ impl Kit {
         }
     }
 
+    /// What the driver says.
+    pub(crate) fn setting(&self, name: &str) -> Option<&str> {
+        let found = self.settings.iter().find(|setting| setting.name == name);
+        found.map(|setting| setting.value.as_str())
+    }
+
     /// The value of a feature of the backend.
     pub(crate) fn feature(&self, name: &str) -> Option<&str> {
         let mut settings = self.settings.iter();
@@ -153,6 +159,12 @@ pub(crate) fn text(body: &str) -> Message {
         dedup_id: None,
         group: None,
     }
+}
+
+/// The value of an attribute of a message.
+pub(crate) fn attribute<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
+    let found = message.attributes.iter().find(|(known, _)| known == name);
+    found.map(|(_, value)| value.as_str())
 }
 
 /// The bodies of deliveries, sorted.

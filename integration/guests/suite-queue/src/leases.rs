@@ -86,7 +86,7 @@ fn extended(kit: &Kit) -> Result<(), Failure> {
 
 /// A broker that keeps what it sent to itself, and so knows only what is ready, may also count a
 /// message that it sent as a receive ended, and that came to nobody.
-fn is_attempt(kit: &Kit, got: u32, wanted: u32) -> Result<(), Failure> {
+pub(crate) fn is_attempt(kit: &Kit, got: u32, wanted: u32) -> Result<(), Failure> {
     if kit.feature("depth") == Some("ready-only") {
         ensure!(got >= wanted, "attempt {got}, wanted {wanted} at least");
         return Ok(());

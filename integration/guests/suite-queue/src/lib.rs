@@ -2,6 +2,7 @@
 
 mod dead;
 mod features;
+mod handled;
 mod handler;
 mod kit;
 mod leases;
@@ -38,6 +39,7 @@ fn all() -> impl Iterator<Item = &'static Case> {
         dead::CASES,
         features::CASES,
         refusals::CASES,
+        handled::CASES,
     ]
     .into_iter()
     .flatten()

@@ -1,10 +1,12 @@
 //! Brokers for tests: those that the client library brings, behind a port of one's choice.
 //!
-//! `kafka-mock-brokers PORT` runs until it is killed, and forgets everything then. The library
-//! chooses the ports of the brokers itself; clients ask at `PORT` where those are.
+//! `kafka-mock-brokers PORT [MILLISECONDS]` runs until it is killed, and forgets everything then. The
+//! library chooses the ports of the brokers itself; clients ask at `PORT` where those are. Each answer
+//! comes so many milliseconds later.
 
 use std::error::Error;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use rdkafka::mocking::MockCluster;
 use tokio::io::copy_bidirectional;
@@ -12,10 +14,14 @@ use tokio::net::{TcpListener, TcpStream};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let port = std::env::args()
-        .nth(1)
-        .ok_or("usage: kafka-mock-brokers PORT")?;
+    let mut arguments = std::env::args().skip(1);
+    let port = arguments
+        .next()
+        .ok_or("usage: kafka-mock-brokers PORT [MILLISECONDS]")?;
     let brokers = MockCluster::new(1)?;
+    if let Some(delay) = arguments.next() {
+        brokers.broker_round_trip_time(1, Duration::from_millis(delay.parse()?))?;
+    }
     let place = brokers.bootstrap_servers();
     let door = TcpListener::bind((Ipv4Addr::LOCALHOST, port.parse()?)).await?;
     loop {
