@@ -1,7 +1,7 @@
 //! What the NATS server refuses, read from its log: the server tells nobody else of it but the one
 //! who tried, and that is no witness.
 //!
-//! The log is followed from its present end, also when it is begun anew. What it says of a line is
+//! The log is followed from its present end, also when it is begun anew. How much of a line is kept is
 //! bounded, and so is how much of it is told ([`telling`]). Of several hosts that read one
 //! log, one tells, and where that has ended another goes on from there ([`shared`]).
 

@@ -82,6 +82,11 @@ impl Telling {
 
 /// What is told for one that waits and a later one: the later, with the names of those before it.
 pub(super) fn joined(earlier: BusRefused, later: BusRefused) -> BusRefused {
+    // Where there is no room to keep users or sorts apart, one is told for all: what another has tried is not
+    // to stand in its name, and is only counted.
+    if (&earlier.user, &earlier.action) != (&later.user, &later.action) {
+        return later;
+    }
     let mut also = earlier.also;
     for subject in std::iter::once(earlier.subject).chain(later.also) {
         if also.len() < MAX_ALSO && !also.contains(&subject) {

@@ -12,7 +12,7 @@ use crate::ground::{Form, Ground};
 /// How long a backend is away at least: longer than what a first attempt to connect again takes.
 const AWAY: Duration = Duration::from_millis(400);
 
-/// How long one that would forget everything answers nothing.
+/// How long one that falls silent answers nothing.
 const FROZEN: Duration = Duration::from_secs(2);
 
 /// What befalls the backend of a suite.
@@ -20,8 +20,9 @@ const FROZEN: Duration = Duration::from_secs(2);
 pub enum Fault {
     /// Nothing: every case of the suite runs.
     None,
-    /// It is killed while the suite's statements about outages are tried, and started again; a service
-    /// that forgets everything with its end falls silent before that.
+    /// While the suite's statements about outages are tried it is killed and started again. One that forgets
+    /// everything with its end falls silent before that; one that tells its clients where to go only falls
+    /// silent.
     Killed,
     /// Every case runs over a connection that takes its time.
     Slow,

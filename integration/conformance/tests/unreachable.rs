@@ -1,4 +1,5 @@
 //! A link whose backend takes connections and never answers has failed within five seconds, with a reason.
+//! One of three tries has to show it, with a second to spare, as other tests run beside it.
 
 use std::net::TcpListener;
 use std::time::Duration;

@@ -33,7 +33,8 @@ pub struct Host {
     /// The version of the host program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Whether it lets in no call without proof of who makes it. Left out where it does, and by 1.9 hosts.
+    /// Whether every call has to prove who makes it (`--allow-legacy-peers=false`). Left out where it is
+    /// false; hosts of 1.9 never have it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub strict: bool,
 }
@@ -65,10 +66,12 @@ pub struct HostInventory {
     /// were none, in heartbeats, and by 1.9 hosts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roads: Vec<RoadReport>,
-    /// Whether it lets in no call without proof of who makes it. Left out where it does, and by 1.9 hosts.
+    /// Whether every call has to prove who makes it (`--allow-legacy-peers=false`). Left out where it is
+    /// false; hosts of 1.9 never have it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub strict: bool,
-    /// In heartbeats, what shows that to those who trust its cluster: a token.
+    /// In heartbeats of a strict host with a cluster seed: a token, signed by its cluster, which shows that it is
+    /// strict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strict_proof: Option<String>,
 }

@@ -22,13 +22,13 @@ pub(crate) use quota::ToldQuota;
 pub const THROTTLE_WINDOW: Duration = Duration::from_secs(1);
 /// How many kinds are kept apart at the same time.
 pub const MAX_THROTTLED_KINDS: usize = 1024;
-/// How many of those whose reports are kept apart have room of their own at the same time.
+/// How many owners (those who are certain to cause a report) have room of their own at the same time.
 pub const MAX_THROTTLED_OWNERS: usize = 256;
-/// How many kinds of one of them are kept apart.
+/// How many kinds of one owner are kept apart.
 pub const MAX_KINDS_OF_OWNER: usize = 128;
-/// How many are told in a quarter of the window; what is left waits for the next.
+/// How many one throttle tells from one sweep to the next, a quarter of the window here; what is left waits.
 pub const MAX_TOLD: usize = 128;
-/// How many of them of one of those whose reports are kept apart.
+/// How many of them of one owner.
 pub const MAX_TOLD_OF_OWNER: usize = 32;
 
 /// A report that may come again and again.

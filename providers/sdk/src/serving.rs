@@ -256,9 +256,10 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`ServeError::Subscribe`] when NATS refuses, [`ServeError::Unknown`] for a function of
-    /// other bindings, and for a check of none of these. Where the types are known from a text, one
-    /// of the others for a function that is not there or that nobody could call.
+    /// [`ServeError::Subscribe`] when NATS refuses, [`ServeError::Unknown`] for a function, or a check, that
+    /// the bindings do not have. After `checked_by` also [`ServeError::NotInWit`] for a function that stands
+    /// in no text, [`ServeError::Type`] for one with a type that does not travel, and [`ServeError::Flags`]
+    /// for one whose answers nobody could read.
     pub async fn drive(
         &self,
         functions: impl IntoIterator<Item = (&'static str, &'static str, Invocations)>,

@@ -117,7 +117,7 @@ impl<T: Wire, E: Wire> Wire for Result<T, E> {
 
 impl<T: Wire> Wire for Vec<T> {
     fn decode(r: &mut Reader) -> Result<Self, DecodeError> {
-        // No type here takes less than a byte, besides the one side of a result.
+        // Each item takes a byte at least. `()` takes none, and stands in results only, never in a list.
         let count = r.count(1)?;
         let mut items = Vec::with_capacity(count.min(MOST_AT_ONCE));
         for _ in 0..count {
@@ -378,7 +378,7 @@ pub(crate) mod tests {
             let mut reader = Reader::new(raw.into());
             if let Ok(value) = List::decode(&mut reader) {
                 let again = List::decode(&mut Reader::new(bytes(&value)));
-                // Of numbers that are none there are many.
+                // Not compared: NaN is not equal to itself.
                 prop_assert!(again.is_ok());
             }
         }

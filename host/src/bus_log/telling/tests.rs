@@ -101,6 +101,27 @@ async fn what_is_tried_between_decoys_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn those_that_are_too_many_are_not_told_to_have_tried_what_others_have() {
+    let scene = Scene::new();
+    for _ in 0..3 {
+        for user in 0..MAX_USERS + 6 {
+            let subject = format!("default.c0.wrpc.0.0.1.x.of-{user}-alone");
+            scene.refuse(&format!("{user}"), &subject);
+        }
+    }
+    sleep(4 * THROTTLE_WINDOW).await;
+    let told = scene.told.lock();
+    assert!(told.len() > MAX_USERS);
+    for one in told.iter() {
+        let own = format!("of-{}-alone", one.user.as_deref().unwrap());
+        assert!(one.subject.ends_with(&own), "{one:?}");
+        assert!(one.also.iter().all(|also| also.ends_with(&own)), "{one:?}");
+    }
+    let count: u64 = told.iter().map(|one| 1 + one.suppressed).sum();
+    assert_eq!(count, 3 * (MAX_USERS as u64 + 6));
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_user_in_many_sorts_hides_nobody_and_is_told_as_a_reader_can_follow() {
     let scene = Scene::new();
     let refuse_all = || {

@@ -66,21 +66,20 @@ impl Worker {
         let (held, new) = (held.collect::<Vec<_>>(), self.as_whom(new));
         let provider = self.slot.id.clone();
         let task = async move {
-            for one in &held {
-                if !is_refused(one).await {
-                    return false;
-                }
+            if !are_refused(&held).await {
+                return false;
             }
-            let is_shut_out = is_let_in(&new).await;
-            if !is_shut_out {
+            if !is_let_in(&new).await {
                 let provider = provider.as_str();
                 tracing::warn!(
                     provider,
                     "the NATS server takes neither the credentials of a provider nor new ones; its \
                      log says why"
                 );
+                return false;
             }
-            is_shut_out
+            // A server that had yet to fetch the account lets in with all of them by now.
+            are_refused(&held).await
         };
         self.trial = Trial {
             begun: Some(Instant::now()),
@@ -128,16 +127,33 @@ impl Worker {
     }
 }
 
-/// Whether a server says that it does not let in who connects so. That it cannot be reached says nothing.
+async fn are_refused(connections: &[Connection]) -> bool {
+    for one in connections {
+        if !is_refused(one).await {
+            return false;
+        }
+    }
+    true
+}
+
+/// Whether a server says that it does not let in who connects so, and none does. One that cannot be reached
+/// says nothing. Each is asked by itself: the client takes the refusal of any for that of all.
 async fn is_refused(connection: &Connection) -> bool {
     let Ok(prepared) = connection.prepare() else {
         return false;
     };
-    let connecting = prepared.options().connect(prepared.servers());
-    let Ok(Err(error)) = timeout(LET_IN, connecting).await else {
-        return false;
-    };
-    matches!(error.kind(), ConnectErrorKind::AuthorizationViolation)
+    let mut is_refused = false;
+    for server in prepared.servers() {
+        let connecting = prepared.options().connect(std::slice::from_ref(server));
+        match timeout(LET_IN, connecting).await {
+            Ok(Ok(_)) => return false,
+            Ok(Err(error)) => {
+                is_refused |= error.kind() == ConnectErrorKind::AuthorizationViolation;
+            }
+            Err(_) => {}
+        }
+    }
+    is_refused
 }
 
 #[cfg(test)]
@@ -146,6 +162,21 @@ mod tests {
     use lattice_nats_box::{NatsBox, NatsBoxOptions};
 
     use super::*;
+
+    #[tokio::test]
+    async fn who_is_let_in_by_one_of_several_servers_is_not_refused() {
+        let options = NatsBoxOptions::private("me", "word");
+        let closed = NatsBox::start_with(options).await.unwrap();
+        let open = NatsBox::start().await.unwrap();
+        let mut connection = Connection {
+            servers: vec![closed.url.clone()],
+            login: Login::Nkey(SigningKey::generate(KeyKind::User).seed()),
+            ..Connection::default()
+        };
+        assert!(is_refused(&connection).await);
+        connection.servers.push(open.url.clone());
+        assert!(!is_refused(&connection).await);
+    }
 
     #[tokio::test]
     async fn a_server_that_is_away_has_refused_nobody() {

@@ -1,5 +1,5 @@
-//! Authorities that are no files, as files: those that the system trusts, of which the client takes either
-//! these or files, and those that somebody says as text.
+//! Authorities written to files, since the client reads them from nowhere else: those of the system, where
+//! others are trusted beside them, and those that a setting gives as PEM text.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};

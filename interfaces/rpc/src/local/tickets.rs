@@ -98,7 +98,8 @@ impl Drop for Expected {
         }
         withdrawn.push_back(self.ticket.expose().into());
         drop(withdrawn);
-        // Last, as whoever is not found among the ones is looked for among the others.
+        // Let go last: a line looks among the tickets and then among the withdrawn, and has to find this one in
+        // one of them.
         drop(tickets);
         known.withdrawn.cancel();
     }

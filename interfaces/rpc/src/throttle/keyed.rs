@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::THROTTLE_WINDOW;
 
-/// The first of each kind is told at once; those that follow within a second are counted, and the last of
-/// them is told for all.
+/// The first of each kind is told at once, unless there is a bound to what is told; those that follow within a
+/// second are counted, and one is told for all: the last, or what joins them.
 ///
 /// As many kinds as there is room for are kept apart. With more at once, one who floods is at work:
 /// further ones are only counted, and told as a number with the next new kind.

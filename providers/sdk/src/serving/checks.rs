@@ -112,7 +112,9 @@ impl Server {
     /// [`BAD_REQUEST`](crate::RemoteError::BAD_REQUEST).
     ///
     /// Each text is a WIT package that needs none but those before it, such as
-    /// `include_str!("../wit/greet.wit")`. All interfaces that are served have to be among them.
+    /// `include_str!("../wit/greet.wit")`. All interfaces that are served have to be among them. A second call
+    /// replaces the texts of the first. Calls that are answered without generated code ([`Server::lane`])
+    /// are not looked at.
     ///
     /// # Errors
     ///

@@ -172,7 +172,8 @@ fn parts(kind: &Kind) -> Result<Vec<Type>, &'static str> {
 }
 
 /// Whether generated code writes flags with so many names in more bytes than anybody reads, its own
-/// decoder included: all of the integer that it keeps them in.
+/// decoder included: all of the integer that it keeps them in. Components have flags of 32 names at most,
+/// so that it is those of 17 to 24; a text may have more.
 fn is_miswritten(names: usize) -> bool {
     let written = match names {
         0..=8 => 1,
