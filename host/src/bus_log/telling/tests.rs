@@ -1,3 +1,5 @@
+//! What is told of what users are refused, and what floods and decoys cannot hide.
+
 use super::*;
 
 use std::collections::HashSet;

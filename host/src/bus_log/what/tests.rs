@@ -1,3 +1,5 @@
+//! What refused subjects are taken for.
+
 use std::collections::HashSet;
 
 use super::*;

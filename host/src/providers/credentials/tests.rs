@@ -1,3 +1,5 @@
+//! Which rights a token has, when it is due, and by which key it is signed.
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
