@@ -75,13 +75,15 @@ async fn lattice() -> Result<Lattice> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn counters_with_older_http_count() -> Result<()> {
-    let (lattice, folder) = (lattice().await?, TempDir::new()?);
-    lattice
-        .provide(0, "kv", "keyvalue-nats-provider", &[])
-        .await?;
+    let folder = TempDir::new()?;
     // Not 0.2.0: the library of Rust imports `wasi:io` in that version already, and no name may be there twice.
     for (id, version) in [("first", "@0.2.1"), ("second", "@0.2.2")] {
         let counter = in_version("http-keyvalue-counter", version, folder.path())?;
+        // Each in a lattice of its own, as the server has one link of that name.
+        let lattice = lattice().await?;
+        lattice
+            .provide(0, "kv", "keyvalue-nats-provider", &[])
+            .await?;
         lattice.scale(0, id, &counter, 10).await?;
         let interfaces = "wasi:keyvalue/store,atomics";
         lattice.link(id, "kv", interfaces, &[], &[]).await?;
